@@ -1,0 +1,366 @@
+"""What the author of a connector sees.
+
+A connector is one function; its pydantic model is its form:
+
+    class Weather(BaseModel):
+        city: NotBlank
+        unit: Literal["C", "F"] = "C"
+
+    @outbound_connector("Weather", type="acme:weather:1")
+    async def weather(request: Weather, job: JobContext) -> dict[str, Any]:
+        reply = await job.http.get("https://weather.example/v1", params={"q": request.city})
+        reply.raise_for_status()
+        return reply.json()
+
+What it returns is the response that `resultVariable` and `resultExpression` see. What it raises becomes a failed job:
+
+    Exception                        error.type        retries          error.code, error.variables
+    ├── ConnectorException           its Java name     one less         as given
+    │   └── ConnectorRetryException  its Java name     as given         code as given
+    ├── ConnectorInputException      its Java name     0: an incident   none
+    ├── HttpStatusError              ConnectorException one less        the status, the response
+    └── anything else                RuntimeException  one less         none
+
+An exception whose direct cause (`raise ... from`) is a ConnectorInputException counts as one.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Protocol, get_args, get_origin, get_type_hints
+
+from pydantic import AfterValidator, BaseModel
+from pydantic_core import PydanticCustomError
+
+from gateway.documents import Document, Documents
+
+if TYPE_CHECKING:
+    from gateway.engine import Job
+    from gateway.http_client import HttpClient
+
+__all__ = [
+    "AdHocSubProcessResponse",
+    "ConnectorException",
+    "ConnectorInputException",
+    "ConnectorRetryException",
+    "Document",
+    "DocumentReturn",
+    "DocumentReturnFormat",
+    "ElementActivation",
+    "Header",
+    "JobCompletionListener",
+    "JobContext",
+    "NotBlank",
+    "OutboundConnector",
+    "Variable",
+    "operation",
+    "outbound_connector",
+]
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+class ConnectorException(Exception):  # noqa: N818 - users match on these names
+    """The call failed; the job is failed with one retry less. `code` and `variables` become `error.code` and
+    `error.variables` of the error expression. The message and the variables are masked, the code is not."""
+
+    java_type: ClassVar[str] = "io.camunda.connector.api.error.ConnectorException"
+
+    def __init__(self, message: str = "", *, code: str | None = None, variables: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.variables = variables
+
+
+class ConnectorRetryException(ConnectorException):
+    """As ConnectorException, but says itself how many retries are left and how long to wait.
+
+    retries: sent as given (None: one less than the job has); backoff: None for the header `retryBackoff`.
+    """
+
+    java_type: ClassVar[str] = "io.camunda.connector.api.error.ConnectorRetryException"
+
+    def __init__(
+        self, message: str = "", *, code: str | None = None, retries: int | None = None, backoff: timedelta | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retries = retries
+        self.backoff = backoff
+
+
+class ConnectorInputException(Exception):  # noqa: N818
+    """The input is wrong and stays wrong: never retried, an incident at once."""
+
+    java_type: ClassVar[str] = "io.camunda.connector.api.error.ConnectorInputException"
+
+
+# ---- fields ----------------------------------------------------------------------------------------------------------
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("not_blank", "must not be blank")
+    return value
+
+
+class _Blank:
+    """Marks a field that must not be blank, so that a missing one is reported in the same words."""
+
+
+NotBlank = Annotated[str, AfterValidator(_not_blank), _Blank()]
+"""Text with at least one character that is no white space. A missing or null one is refused in the same words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """Binds a parameter to one job variable: `Annotated[int, Variable("limit")]`. An empty name: all variables as one object."""
+
+    name: str = ""
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Binds a parameter to one task header: `Annotated[str, Header("mode")]`. Headers are plain text, never secrets."""
+
+    name: str
+    required: bool = True
+
+
+# ---- responses -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ElementActivation:
+    """An element of the ad-hoc sub-process to start, with the variables it gets."""
+
+    element_id: str
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AdHocSubProcessResponse:
+    """What the connector of an ad-hoc sub-process answers. Result variable and result expression do not apply to it;
+    an error expression sees `response_value`."""
+
+    response_value: Any = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    element_activations: tuple[ElementActivation, ...] = ()
+    completion_condition_fulfilled: bool = False
+    cancel_remaining_instances: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentReturnFormat:
+    """The user's choice how a payload comes back: `DOCUMENT`, `TEXT` (in `encoding`) or `JSON`."""
+
+    choice: str
+    encoding: str = "UTF-8"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentReturn:
+    """A payload that the runtime turns into a document, text or JSON as the user chose, wrapped by `wrap(value, choice)`.
+
+    `content` is closed on every path when it is an asynchronous generator.
+    """
+
+    content: Any  # bytes or an asynchronous iterator of bytes
+    content_type: str | None
+    file_name: str | None
+    wrap: Callable[[Any, str], Any]
+
+
+# ---- context ---------------------------------------------------------------------------------------------------------
+
+
+class JobContext:
+    """The job at hand: its facts, and what a connector may use. Made for one job, not to be kept."""
+
+    __slots__ = ("_deadline", "_now", "_variables", "document_return_format", "documents", "headers", "http", "job")
+
+    def __init__(
+        self,
+        job: "Job",
+        *,
+        headers: Mapping[str, str],
+        variables: Callable[[], str],
+        http: "HttpClient",
+        documents: Documents,
+        now: Callable[[], float],
+        deadline: Callable[[], float],
+        document_return_format: DocumentReturnFormat | None = None,
+    ) -> None:
+        self.job: Final = job
+        self.headers: Final = headers
+        """The task headers: plain text, never secret-replaced."""
+        self.http: Final = http
+        self.documents: Final = documents
+        self.document_return_format: Final = document_return_format
+        self._variables = variables
+        self._now = now
+        self._deadline = deadline
+
+    @property
+    def variables(self) -> str:
+        """The fetched variables as JSON text, secrets replaced. Prefer a model: it is validated."""
+        return self._variables()
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the job is taken away; extended leases move it."""
+        return max(0.0, self._deadline() - self._now())
+
+
+class JobCompletionListener(Protocol):
+    """An object a connector may name to hear how its job ended. Errors of a listener are logged, nothing more."""
+
+    async def on_job_completed(self, job: JobContext, response: Any) -> None:
+        """The engine accepted the completion. After an ignored error the response is None."""
+
+    async def on_job_completion_failed(self, job: JobContext, response: Any, failure: Exception | str) -> None:
+        """The job ended otherwise: the command failed or was refused, the connector raised, a BPMN or job error was chosen."""
+
+
+# ---- connectors ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """How one parameter of a connector's function is filled."""
+
+    name: str
+    kind: str  # "model", "job", "variable", "header", "service"
+    annotation: Any
+    source: Variable | Header | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of an operation-based connector, chosen by the task header `operation`."""
+
+    id: str
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    name: str = ""
+    keywords: tuple[str, ...] = ()
+
+
+Service = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundConnector:
+    """A registered outbound connector. Calling it calls the function, so that a connector stays testable as one."""
+
+    name: str
+    type: str
+    input_variables: tuple[str, ...]
+    operations: Mapping[str, Operation]  # one with the id "" for a plain function
+    timeout: float | None = None
+    service: Service | None = None
+    listener: JobCompletionListener | None = None
+    description: str = ""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function of a connector without operations."""
+        return self.operations[""].function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def outbound_connector(
+    name: str,
+    *,
+    type: str,  # noqa: A002 - the BPMN's own word
+    input_variables: tuple[str, ...] | None = None,
+    timeout: float | None = None,
+    service: Service | None = None,
+    listener: JobCompletionListener | None = None,
+) -> Callable[[Any], OutboundConnector]:
+    """Declares an outbound connector: a function, or a class with `@operation` methods.
+
+    name: the worker's name and the key of `CONNECTOR_<NAME>_...` settings; type: the job type. The variables that the engine is
+    asked for are those of the model and of `Variable` parameters, unless `input_variables` names them; without either, all are
+    fetched. timeout: seconds of the lease, None for the worker's default. service: an asynchronous context manager, opened before
+    the first job and closed at the end; its value fills the parameter that is neither model, job, variable nor header.
+    A plain `def` runs in a bounded pool of threads.
+    """
+
+    def declare(target: Any) -> OutboundConnector:
+        operations = _operations(target, service)
+        fetched = input_variables
+        if fetched is None:
+            fetched = () if inspect.isclass(target) else _fetched(operations[""].parameters)
+        return OutboundConnector(
+            name, type, fetched, operations, timeout, service, listener, inspect.getdoc(target) or ""
+        )
+
+    return declare
+
+
+def operation(id: str = "", *, name: str = "", keywords: tuple[str, ...] = ()) -> Callable[[Any], Any]:  # noqa: A002
+    """Marks a method of a connector class as an operation; its id is what the task header `operation` holds."""
+
+    def mark(function: Any) -> Any:
+        function.__operation__ = (id or function.__name__, name, keywords)
+        return function
+
+    return mark
+
+
+def _operations(target: Any, service: Service | None) -> dict[str, Operation]:
+    if not inspect.isclass(target):
+        return {"": Operation("", target, _parameters(target, service))}
+    instance, found = target(), {}
+    for attribute in vars(target).values():
+        marked = getattr(attribute, "__operation__", None)
+        if marked:
+            ident, name, keywords = marked
+            method = attribute.__get__(instance)
+            found[ident] = Operation(ident, method, _parameters(method, service), name, keywords)
+    if not found:
+        raise TypeError(f"{target.__qualname__} has no method marked with @operation")
+    return found
+
+
+def _parameters(function: Callable[..., Any], service: Service | None) -> tuple[Parameter, ...]:
+    hints = get_type_hints(function, include_extras=True)
+    return tuple(
+        _parameter(function, name, hints.get(name, Any), service) for name in inspect.signature(function).parameters
+    )
+
+
+def _parameter(function: Callable[..., Any], name: str, annotation: Any, service: Service | None) -> Parameter:
+    if annotation is JobContext:
+        return Parameter(name, "job", annotation)
+    if get_origin(annotation) is Annotated:
+        for mark in get_args(annotation)[1:]:
+            if isinstance(mark, Variable):
+                return Parameter(name, "variable", annotation, mark)
+            if isinstance(mark, Header):
+                return Parameter(name, "header", annotation, mark)
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return Parameter(name, "model", annotation)
+    if service is not None:
+        return Parameter(name, "service", annotation)
+    raise TypeError(
+        f"{getattr(function, '__qualname__', function)}: parameter '{name}' must be a pydantic model, a JobContext, or "
+        f"annotated with Variable or Header, but is {annotation!r}"
+    )
+
+
+def _fetched(parameters: tuple[Parameter, ...]) -> tuple[str, ...]:
+    names: list[str] = []
+    for parameter in parameters:
+        if parameter.kind == "model":
+            names += [f.alias or n for n, f in parameter.annotation.model_fields.items()]
+        elif isinstance(parameter.source, Variable):
+            if not parameter.source.name:
+                return ()  # the whole document: everything is fetched
+            names.append(parameter.source.name)
+    return tuple(dict.fromkeys(names))
