@@ -248,8 +248,6 @@ class Documents:
         async def link(_: timedelta | None) -> str:
             return url
 
-        document = Document(reference, DocumentMetadata(file_name=reference.get("name")), lambda: download(), link)
-
         async def download() -> AsyncIterator[bytes]:
             if self._fetch is None:
                 raise InvalidReference("url: external documents cannot be fetched here")
@@ -258,6 +256,7 @@ class Documents:
                 async for chunk in response.stream():
                     yield chunk
 
+        document = Document(reference, DocumentMetadata(file_name=reference.get("name")), download, link)
         return document
 
 

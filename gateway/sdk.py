@@ -64,11 +64,14 @@ __all__ = [
 
 class ConnectorException(Exception):  # noqa: N818 - users match on these names
     """The call failed; the job is failed with one retry less. `code` and `variables` become `error.code` and
-    `error.variables` of the error expression. The message and the variables are masked, the code is not."""
+    `error.variables` of the error expression. The message and the variables are masked, the code is not.
+    """
 
     java_type: ClassVar[str] = "io.camunda.connector.api.error.ConnectorException"
 
-    def __init__(self, message: str = "", *, code: str | None = None, variables: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, code: str | None = None, variables: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.variables = variables
@@ -83,7 +86,12 @@ class ConnectorRetryException(ConnectorException):
     java_type: ClassVar[str] = "io.camunda.connector.api.error.ConnectorRetryException"
 
     def __init__(
-        self, message: str = "", *, code: str | None = None, retries: int | None = None, backoff: timedelta | None = None
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        retries: int | None = None,
+        backoff: timedelta | None = None,
     ) -> None:
         super().__init__(message, code=code)
         self.retries = retries
@@ -143,7 +151,8 @@ class ElementActivation:
 @dataclass(frozen=True, slots=True)
 class AdHocSubProcessResponse:
     """What the connector of an ad-hoc sub-process answers. Result variable and result expression do not apply to it;
-    an error expression sees `response_value`."""
+    an error expression sees `response_value`.
+    """
 
     response_value: Any = None
     variables: Mapping[str, Any] = field(default_factory=dict)
