@@ -29,7 +29,8 @@ class Permits:
         self._limit = limit
         self._in_use = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self.full_since_last_look = False
+        self.was_full = False
+        """Set when the last permit goes out; whoever acts on it clears it."""
 
     def statistics(self) -> PermitStatistics:
         return PermitStatistics(self._limit, self._in_use, len(self._waiters))
@@ -58,7 +59,7 @@ class Permits:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self.give_back()  # served and cancelled in the same turn of the loop
-            else:
+            elif waiter in self._waiters:
                 self._waiters.remove(waiter)
             raise
 
@@ -74,9 +75,14 @@ class Permits:
                 waiter.set_result(None)
         self._note()
 
+    def open(self) -> None:
+        """Lifts the limit and serves all who wait: for a drain, where reading must go on."""
+        self._limit = 1 << 60
+        self.give_back(0)
+
     def _note(self) -> None:
         if self._in_use == self._limit:
-            self.full_since_last_look = True
+            self.was_full = True
 
 
 class Backoff:

@@ -1,0 +1,107 @@
+"""What is known of a task before its jobs come: its headers read, its expressions compiled. Made once per element."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway import jsontext
+from gateway.durations import MAX_MILLISECONDS, parse_milliseconds
+from gateway.expressions import ErrorExpression, ResultExpression
+from gateway.outbound.outcome import HeaderInvalid
+
+_JAVA = "io.camunda.connector.runtime.core.outbound."
+_PLANS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The headers of one element. A header that is wrong is kept as the error it gives for each job."""
+
+    headers: Mapping[str, str]
+    result_variable: str | None
+    result_expression: ResultExpression | None
+    error_expression: ErrorExpression | None
+    backoff_ms: int | None
+    job_timeout_ms: int | None
+    invalid: HeaderInvalid | None
+    operation: str | None
+    template_id: str
+    template_version: str
+
+
+class Plans:
+    """The plans of one job type, by the text of the headers: the engine sends the same text for each job of an element."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+
+    def get(self, custom_headers: str) -> Plan:
+        """The plan for a job's headers. Raises InvalidJson when they are no JSON: not the engine's doing, then."""
+        plan = self._plans.get(custom_headers)
+        if plan is None:
+            plan = self._plans[custom_headers] = make_plan(custom_headers)
+            if len(self._plans) > _PLANS:
+                self._plans.popitem(last=False)
+        return plan
+
+
+def make_plan(custom_headers: str) -> Plan:
+    """Reads the headers of one element."""
+    headers = jsontext.loads(custom_headers) if custom_headers else {}
+    if not isinstance(headers, dict):
+        raise jsontext.InvalidJson("task headers are no object")
+    headers = {k: v if isinstance(v, str) else jsontext.dumps(v) for k, v in headers.items()}
+    backoff_ms = job_timeout_ms = invalid = None
+    try:
+        backoff_ms = _retry_backoff(headers.get("retryBackoff"))
+        job_timeout_ms = _job_timeout(headers.get("jobTimeout"))
+    except HeaderInvalid as e:
+        invalid = e
+    result, error = _given(headers, "resultExpression"), _given(headers, "errorExpression")
+    return Plan(
+        headers=headers,
+        result_variable=(_given(headers, "resultVariable") or "").strip() or None,
+        result_expression=ResultExpression(result) if result else None,
+        error_expression=ErrorExpression(error) if error else None,
+        backoff_ms=backoff_ms,
+        job_timeout_ms=job_timeout_ms,
+        invalid=invalid,
+        operation=headers.get("operation"),
+        template_id=headers.get("elementTemplateId") or "unknown",
+        template_version=headers.get("elementTemplateVersion") or "unknown",
+    )
+
+
+def _given(headers: Mapping[str, str], name: str) -> str | None:
+    """A header's text; blank counts as absent."""
+    text = headers.get(name)
+    return text if text and text.strip() else None
+
+
+def _retry_backoff(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return max(0, parse_milliseconds(text))
+    except ValueError:
+        raise HeaderInvalid(
+            f"Failed to parse retry backoff header. Expected ISO-8601 duration, e.g. PT5M, got: {text}",
+            f"{_JAVA}InvalidBackOffDurationException",
+        ) from None
+
+
+def _job_timeout(text: str | None) -> int | None:
+    if text is None or not text.strip():
+        return None
+    java = f"{_JAVA}InvalidJobTimeoutException"
+    try:
+        milliseconds = parse_milliseconds(text.strip())
+    except ValueError:
+        raise HeaderInvalid(
+            f"Failed to parse job timeout header. Expected ISO-8601 duration, e.g. PT10M, got: {text}", java
+        ) from None
+    if milliseconds <= 0:
+        raise HeaderInvalid(f"Job timeout must be a positive duration, got: {text}", java)
+    if milliseconds > MAX_MILLISECONDS:
+        raise HeaderInvalid(f"Job timeout is too large to represent: {text}", java)
+    return milliseconds
