@@ -1,0 +1,39 @@
+"""Fixtures that all tests share. What needs the test engine is marked `real`."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.real.processes import EngineProcess, MissingPartError, prepare_engine, running_engine
+
+_prepared: dict[str, str | None] = {}
+
+
+def _missing() -> str | None:
+    """Why the test engine cannot run here; prepared once per session."""
+    if "engine" not in _prepared:
+        try:
+            prepare_engine()
+            _prepared["engine"] = None
+        except MissingPartError as e:
+            _prepared["engine"] = str(e)
+    return _prepared["engine"]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The first start brings jars, which may take longer than one test is given."""
+    if not session.config.option.collectonly and any(item.get_closest_marker("real") for item in session.items):
+        _missing()
+
+
+@pytest.fixture(scope="session")
+def test_engine() -> Iterator[EngineProcess]:
+    """A Zeebe-compatible engine that all tests of a session share: use process ids of your own."""
+    missing = _missing()
+    if missing is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"the test engine cannot run: {missing}", pytrace=False)
+        pytest.skip(f"the test engine cannot run: {missing}")
+    with running_engine() as engine:
+        yield engine
