@@ -1,7 +1,7 @@
 """Leases: how long a job is ours. Extended while its handler runs; nothing is sent after one has ended.
 
-A lease counts monotonic time from before the request or from the receipt, never the engine's clock. All of a worker's leases last
-equally long, so they end in the order in which they began and one sweep over the oldest is enough.
+A lease counts monotonic time from before the request or from the receipt, never the engine's clock. One sweep every few seconds
+looks at all of a worker's leases: cheaper than a timer for each job.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Leases:
         self._max_run = max_run
         self._extend = extend
         self._now = now
-        self._held: dict[int, Lease] = {}  # by identity, the oldest grant first
+        self._held: dict[int, Lease] = {}  # by identity
         self._renewals: set[asyncio.Task[None]] = set()
         self._extensions = 0
         self._lost = 0
@@ -134,12 +134,11 @@ class Leases:
                 self._finish(lease, State.LOST)
             elif now >= lease.began + self._max_run and not lease.fixed:
                 self._finish(lease, State.OVERDUE)
-            elif not lease.fixed and lease.deadline - now <= self.seconds / 2:
-                if not lease.renewing:
-                    lease.renewing = True
-                    task = asyncio.create_task(self._renew(lease))
-                    self._renewals.add(task)
-                    task.add_done_callback(self._renewals.discard)
+            elif not lease.fixed and lease.deadline - now <= self.seconds / 2 and not lease.renewing:
+                lease.renewing = True
+                task = asyncio.create_task(self._renew(lease))
+                self._renewals.add(task)
+                task.add_done_callback(self._renewals.discard)
 
     def _finish(self, lease: Lease, state: State) -> None:
         if lease.state is state or lease.state is State.ENDED:

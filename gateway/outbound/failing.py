@@ -1,0 +1,94 @@
+"""From an exception to a failed job, with every secret masked that the job's variables refer to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from gateway import sdk, secrets
+from gateway.engine import Job
+from gateway.outbound.outcome import MAX_MESSAGE, Fail, error_object, fail, retries_after
+from gateway.outbound.plan import Plan
+
+log = structlog.get_logger(__name__)
+
+_UNREADABLE_MODEL_BACKOFF_MS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception, the `error` object that expressions see, and the command that fails the job."""
+
+    error: Exception
+    failed: dict[str, Any]
+    command: Fail
+
+
+class JobSecrets:
+    """The secrets of one job, looked up at most once, and only when they are needed."""
+
+    def __init__(self, source: secrets.Secrets, allow_list: secrets.SecretFilter, job: Job) -> None:
+        self._source = source
+        self._filter = allow_list
+        self._job = job
+        self._allowed: secrets.Allowed | None = None
+        self._mask: Callable[[str], str] | None = None
+        self._context = secrets.SecretContext(job.tenant_id, job.bpmn_process_id)
+
+    async def replaced(self) -> str:
+        """The job's variables with every allowed reference replaced."""
+        text = self._job.variables
+        if not secrets.mentions(text):
+            return text
+        return await self._source.replace(text, self._context, await self._allow())
+
+    async def mask(self) -> Callable[[str], str]:
+        """Masks the values that the job's variables refer to. Raises what a provider raises."""
+        if self._mask is None:
+            if not secrets.mentions(self._job.variables):
+                return _unmasked
+            values = await self._source.values(self._job.variables, self._context, await self._allow())
+            self._mask = secrets.mask_with(values)
+        return self._mask
+
+    async def _allow(self) -> secrets.Allowed:
+        if self._allowed is None:
+            job = self._job
+            self._allowed = await self._filter.allowed(job.process_definition_key, job.element_id)
+        return self._allowed
+
+
+async def failure(error: Exception, job: Job, plan: Plan, hidden: JobSecrets, *, final: bool = False) -> Failure:
+    """The failed job for an error. final: the outcome was known already, so there are no retries and no back-off."""
+    log.debug("a job failed", job=job.key, error=type(error).__name__)
+    if isinstance(error, secrets.SecretsUnreadable):
+        return _kept(error, job)
+    try:
+        mask = await hidden.mask()
+    except Exception as e:
+        return _concealed(e, job)
+    failed = error_object(error, mask)
+    if final:
+        return Failure(error, failed, fail(error, failed, retries=0, backoff_ms=None))
+    backoff_ms = None if error is plan.invalid else plan.backoff_ms
+    if isinstance(error, sdk.ConnectorRetryException) and error.backoff is not None:
+        backoff_ms = max(0, int(error.backoff.total_seconds() * 1000))
+    return Failure(error, failed, fail(error, failed, retries=retries_after(error, job.retries), backoff_ms=backoff_ms))
+
+
+def _kept(error: Exception, job: Job) -> Failure:
+    """The model cannot be read just now: no fault of the job's, so it keeps its retries and comes again."""
+    failed = {"type": "java.lang.IllegalArgumentException", "message": str(error)[:MAX_MESSAGE]}
+    return Failure(error, failed, fail(error, failed, retries=job.retries, backoff_ms=_UNREADABLE_MODEL_BACKOFF_MS))
+
+
+def _concealed(error: Exception, job: Job) -> Failure:
+    """The secrets cannot be fetched, so the original message must not leave."""
+    message = f"Fetching secrets failed, original error can't be displayed as the error message might contain secrets: {error}"
+    failed = {"type": error_object(error, _unmasked)["type"], "message": message[:MAX_MESSAGE]}
+    return Failure(error, failed, fail(error, failed, retries=job.retries - 1, backoff_ms=None))
+
+
+def _unmasked(text: str) -> str:
+    return text

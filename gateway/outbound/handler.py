@@ -1,0 +1,275 @@
+"""One job, from what the engine sent to the one command that answers it.
+
+bind (variables -> secrets -> documents -> model), call the connector, turn the response or the exception into a command.
+What fails before the call is final or costs a retry as the original has it (Camunda docs, "Outbound connectors").
+"""
+
+import asyncio
+import base64
+import inspect
+import mimetypes
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from gateway import binding, intrinsic, jsontext, sdk, secrets
+from gateway.documents import DOCUMENT_TYPE, OCTET_STREAM, Document, Documents, InvalidReference
+from gateway.engine import AdHocResult, ElementActivation, Job
+from gateway.expressions import (
+    ErrorExpression,
+    ExpressionError,
+    NotAnObject,
+    ResultExpression,
+    error_context,
+    response_context,
+)
+from gateway.http_client import HttpClient
+from gateway.outbound import document_return
+from gateway.outbound.choice import command_for
+from gateway.outbound.failing import JobSecrets, failure
+from gateway.outbound.lease import Clock, Lease, Leases
+from gateway.outbound.outcome import (
+    MAX_VARIABLES,
+    Command,
+    Complete,
+    ExpressionFailed,
+    Fail,
+    InputRefused,
+    plain,
+    too_large,
+    variables_text,
+    written,
+)
+from gateway.outbound.plan import Plan, Plans
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What all handlers of a runtime share."""
+
+    http: HttpClient
+    documents: Documents
+    secrets: secrets.Secrets
+    secret_filter: secrets.SecretFilter
+    intrinsics: intrinsic.Intrinsics
+    threads: Executor
+    now: Clock
+
+
+@dataclass(slots=True)
+class Answer:
+    """How a job is to be answered; what its error expression sees; what the completion listener is told."""
+
+    command: Command
+    response: Any
+    sees: Any
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    """One job on its way."""
+
+    job: Job
+    lease: Lease
+    plan: Plan
+    secrets: JobSecrets
+    text: str
+    context: sdk.JobContext | None = None
+
+
+class Handler:
+    """Handles the jobs of one connector. `service`: what the connector's own service gave, if it names one."""
+
+    def __init__(self, connector: sdk.OutboundConnector, environment: Environment, leases: Leases) -> None:
+        self._connector = connector
+        self._environment = environment
+        self._leases = leases
+        self._arguments = {o.id: binding.Arguments(o) for o in connector.operations.values()}
+        self._asynchronous = {o.id: inspect.iscoroutinefunction(o.function) for o in connector.operations.values()}
+        self.plans = Plans()
+        self.service: Any = None
+
+    async def handle(self, job: Job, lease: Lease) -> tuple[Answer, sdk.JobContext | None]:
+        """The one answer for a job. Never raises but for cancellation: whatever goes wrong becomes a failed job."""
+        try:
+            plan = self.plans.get(job.custom_headers)
+        except jsontext.InvalidJson as e:
+            return Answer(Fail(0, f"The task headers cannot be read: {e}"), None, None), None
+        hidden = JobSecrets(self._environment.secrets, self._environment.secret_filter, job)
+        work = _Work(job, lease, plan, hidden, job.variables)
+        try:
+            answer = await self._result(await self._response(work), plan)
+        except Exception as e:
+            failed = await failure(e, job, plan, hidden)
+            answer = Answer(failed.command, None, {"error": failed.failed}, e)
+        if plan.error_expression is not None:
+            try:
+                await self._decide(plan.error_expression, answer, work)
+            except Exception as e:
+                failed = await failure(e, job, plan, hidden, final=True)
+                answer = Answer(failed.command, None, None, e)
+        return answer, work.context
+
+    # ---- before and during the call ----
+
+    async def _response(self, work: _Work) -> Any:
+        """Binds and calls the connector."""
+        plan = work.plan
+        if plan.invalid is not None:
+            raise plan.invalid
+        if plan.job_timeout_ms is not None:
+            await self._leases.pin(work.lease, plan.job_timeout_ms)
+        operation = self._operation(plan)
+        bound = await self._bound(self._arguments[operation.id], work)
+        response = await self._call(operation, bound)
+        if isinstance(response, sdk.DocumentReturn):
+            chosen = document_return.requested(work.job.variables)
+            return await document_return.convert(response, chosen, self._environment.documents)
+        return response
+
+    def _operation(self, plan: Plan) -> sdk.Operation:
+        operations = self._connector.operations
+        found = operations.get("") or operations.get(plan.operation or "")
+        if found is None:
+            raise InputRefused(str(binding.operation_not_found(plan.operation)))
+        return found
+
+    async def _bound(self, arguments: binding.Arguments, work: _Work) -> Mapping[str, Any]:
+        """The arguments of the connector's function."""
+        try:
+            work.text = await work.secrets.replaced()
+        except secrets.SecretUnavailable as e:
+            raise InputRefused(str(e)) from None
+        context = work.context = self._context(work)
+        values = await self._values(work.text) if arguments.reads_variables else None
+        while True:
+            try:
+                return arguments.bind(values, work.plan.headers, context, self.service)
+            except binding.ContentNeeded as needed:
+                await needed.document.read()
+            except binding.BindingError as e:
+                raise InputRefused(str(e)) from None
+
+    async def _values(self, text: str) -> Any:
+        """The variables as values, with their documents and the results of intrinsic functions."""
+        try:
+            values = jsontext.loads(text)
+            if DOCUMENT_TYPE in text or intrinsic.FUNCTION_TYPE in text:
+                return await self._environment.intrinsics.resolve(values)
+        except jsontext.InvalidJson:
+            raise InputRefused(binding.NOT_AN_OBJECT) from None
+        except InvalidReference as e:
+            raise InputRefused(f"Json object contains an invalid document reference: {e}") from None
+        except RecursionError:
+            raise InputRefused("The input is nested too deeply") from None
+        return values
+
+    def _context(self, work: _Work) -> sdk.JobContext:
+        return sdk.JobContext(
+            work.job,
+            headers=work.plan.headers,
+            variables=lambda: work.text,
+            http=self._environment.http,
+            documents=self._environment.documents,
+            now=self._environment.now,
+            deadline=lambda: work.lease.deadline,
+            document_return_format=document_return.requested(work.job.variables),
+        )
+
+    async def _call(self, operation: sdk.Operation, bound: Mapping[str, Any]) -> Any:
+        if self._asynchronous[operation.id]:
+            return await operation.function(**bound)
+        loop = asyncio.get_running_loop()
+        response = await loop.run_in_executor(self._environment.threads, lambda: operation.function(**bound))
+        return await response if inspect.isawaitable(response) else response
+
+    # ---- after the call ----
+
+    async def _result(self, response: Any, plan: Plan) -> Answer:
+        """The completion of the job with a response."""
+        if isinstance(response, sdk.AdHocSubProcessResponse):
+            return Answer(_ad_hoc(response), response, plain(response.response_value))
+        response = normalize(response)
+        variables: dict[str, Any] = {}
+        text = "{}"
+        if plan.result_variable:
+            variables[plan.result_variable] = response
+            text = variables_text(variables)
+        if plan.result_expression is not None:
+            found = await self._evaluate(plan.result_expression, response_context(response))
+            if found is not None:
+                mapped, mapped_text = found
+                text = variables_text(variables | mapped) if variables else _sized(mapped_text)
+                variables |= mapped
+        return Answer(Complete(text), response, variables or response)
+
+    async def _decide(self, expression: ErrorExpression, answer: Answer, work: _Work) -> None:
+        """Lets the error expression change the command."""
+        found = await self._evaluate(expression, error_context(answer.sees, work.job.retries))
+        if found and found[0]:
+            answer.command = command_for(found[0], answer.command, await work.secrets.mask())
+
+    async def _evaluate(
+        self, expression: ResultExpression | ErrorExpression, context: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], str] | None:
+        try:
+            return await expression.evaluate(context, self._upload)
+        except NotAnObject as e:
+            raise InputRefused(f"{ExpressionFailed.java_type}: {e}") from None
+        except ExpressionError as e:
+            raise ExpressionFailed(str(e)) from None
+
+    async def _upload(self, value: Any) -> Any:
+        return (await create_document(value, self._environment.documents)).reference()
+
+
+def normalize(response: Any) -> Any:
+    """The response as plain JSON data. One pass of the JSON writer tells whether it is already; most are."""
+    exotic = False
+
+    def convert(value: Any) -> Any:
+        nonlocal exotic
+        exotic = True
+        return written(value)
+
+    try:
+        text = jsontext.dumps(response, convert)
+        return jsontext.loads(text) if exotic else response
+    except (TypeError, ValueError, RecursionError) as e:
+        raise InputRefused(f"The result cannot be written as JSON: {e}") from None
+
+
+def _sized(text: str) -> str:
+    if len(text) > MAX_VARIABLES // 4 and (size := len(text.encode())) > MAX_VARIABLES:
+        raise too_large(size)
+    return text
+
+
+def _ad_hoc(response: sdk.AdHocSubProcessResponse) -> Complete:
+    activations = tuple(
+        ElementActivation(a.element_id, variables_text(normalize(a.variables) or {}))
+        for a in response.element_activations or ()
+    )
+    done, cancel = bool(response.completion_condition_fulfilled), bool(response.cancel_remaining_instances)
+    return Complete(variables_text(normalize(response.variables) or {}), AdHocResult(activations, done, cancel))
+
+
+async def create_document(value: Any, documents: Documents) -> Document:
+    """What `createDocument` stores: base64 text, or `{content | data, name | fileName, contentType}`."""
+    if isinstance(value, str):
+        value = {"content": value}
+    if not isinstance(value, Mapping):
+        raise InputRefused("createDocument: expected base64 text or an object with 'content'")
+    content = value.get("content", value.get("data"))
+    if not isinstance(content, str):
+        raise InputRefused("createDocument: 'content' must be base64 text")
+    try:
+        data = base64.b64decode("".join(content.split()), validate=True)
+    except ValueError:
+        raise InputRefused("createDocument: 'content' is no valid base64") from None
+    name = value.get("name") or value.get("fileName") or str(uuid.uuid4())
+    kind = value.get("contentType") or mimetypes.guess_type(name)[0] or OCTET_STREAM
+    return await documents.create(data, content_type=kind, file_name=name)
