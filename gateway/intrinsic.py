@@ -140,7 +140,7 @@ _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
 
 def pem_key(text: str) -> str:
-    """A PEM key as it should be: from text whose line breaks are missing or written as `\\n`."""
+    """A PEM key as it should be: from text whose line breaks are missing or written as backslash and n."""
     match = _PEM.search(text.replace("\\n", "\n"))
     if match is None:
         raise IntrinsicError("'privateKey' must be a PEM key")

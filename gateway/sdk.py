@@ -19,13 +19,13 @@ What it returns is the response that `resultVariable` and `resultExpression` see
     │   └── ConnectorRetryException  its Java name     as given         code as given
     ├── ConnectorInputException      its Java name     0: an incident   none
     ├── HttpStatusError              ConnectorException one less        the status, the response
-    └── anything else                RuntimeException  one less         none
+    └── anything else                its Python name   one less         none
 
 An exception whose direct cause (`raise ... from`) is a ConnectorInputException counts as one.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -195,7 +195,7 @@ class JobContext:
         job: "Job",
         *,
         headers: Mapping[str, str],
-        variables: Callable[[], str],
+        variables: Callable[[], Awaitable[str]],
         http: "HttpClient",
         documents: Documents,
         now: Callable[[], float],
@@ -212,10 +212,12 @@ class JobContext:
         self._now = now
         self._deadline = deadline
 
-    @property
-    def variables(self) -> str:
-        """The fetched variables as JSON text, secrets replaced. Prefer a model: it is validated."""
-        return self._variables()
+    async def variables(self) -> str:
+        """The fetched variables as JSON text, secrets replaced. Prefer a model: it is validated.
+
+        Raises ConnectorInputException for a secret that no provider has.
+        """
+        return await self._variables()
 
     @property
     def remaining(self) -> float:

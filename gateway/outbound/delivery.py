@@ -2,7 +2,6 @@
 
 import asyncio
 import enum
-from collections.abc import Callable
 
 import structlog
 
@@ -70,8 +69,8 @@ async def deliver(
     return Delivered.EXPIRED, last
 
 
-def instead(command: Command, error: EngineError, retries: int, mask: Callable[[str], str]) -> Fail | None:
+def instead(command: Command, error: EngineError, retries: int) -> Fail | None:
     """What to send when the engine refused a command for what it holds: a failure that says so; None if that makes no sense."""
     if isinstance(command, Fail) or not isinstance(error, InvalidArgument):
         return None
-    return Fail(max(0, retries - 1), mask(f"The engine refused the outcome of the job: {error}"))
+    return Fail(max(0, retries - 1), f"The engine refused the outcome of the job: {error}")

@@ -34,14 +34,17 @@ class JobSecrets:
         self._job = job
         self._allowed: secrets.Allowed | None = None
         self._mask: Callable[[str], str] | None = None
+        self._text: str | None = None
         self._context = secrets.SecretContext(job.tenant_id, job.bpmn_process_id)
 
     async def replaced(self) -> str:
         """The job's variables with every allowed reference replaced."""
-        text = self._job.variables
-        if not secrets.mentions(text):
-            return text
-        return await self._source.replace(text, self._context, await self._allow())
+        if self._text is None:
+            text = self._job.variables
+            if secrets.mentions(text):
+                text = await self._source.replace(text, self._context, await self._allow())
+            self._text = text
+        return self._text
 
     async def mask(self) -> Callable[[str], str]:
         """Masks the values that the job's variables refer to. Raises what a provider raises."""

@@ -76,8 +76,14 @@ class _Work:
     lease: Lease
     plan: Plan
     secrets: JobSecrets
-    text: str
     context: sdk.JobContext | None = None
+
+    async def variables(self) -> str:
+        """The variables with their secrets in place: looked up only when somebody asks."""
+        try:
+            return await self.secrets.replaced()
+        except secrets.SecretUnavailable as e:
+            raise InputRefused(str(e)) from None
 
 
 class Handler:
@@ -99,7 +105,7 @@ class Handler:
         except jsontext.InvalidJson as e:
             return Answer(Fail(0, f"The task headers cannot be read: {e}"), None, None), None
         hidden = JobSecrets(self._environment.secrets, self._environment.secret_filter, job)
-        work = _Work(job, lease, plan, hidden, job.variables)
+        work = _Work(job, lease, plan, hidden)
         try:
             answer = await self._result(await self._response(work), plan)
         except Exception as e:
@@ -126,7 +132,8 @@ class Handler:
         bound = await self._bound(self._arguments[operation.id], work)
         response = await self._call(operation, bound)
         if isinstance(response, sdk.DocumentReturn):
-            chosen = document_return.requested(work.job.variables)
+            assert work.context is not None
+            chosen = work.context.document_return_format
             return await document_return.convert(response, chosen, self._environment.documents)
         return response
 
@@ -139,12 +146,8 @@ class Handler:
 
     async def _bound(self, arguments: binding.Arguments, work: _Work) -> Mapping[str, Any]:
         """The arguments of the connector's function."""
-        try:
-            work.text = await work.secrets.replaced()
-        except secrets.SecretUnavailable as e:
-            raise InputRefused(str(e)) from None
         context = work.context = self._context(work)
-        values = await self._values(work.text) if arguments.reads_variables else None
+        values = await self._values(await context.variables()) if arguments.reads_variables else None
         while True:
             try:
                 return arguments.bind(values, work.plan.headers, context, self.service)
@@ -171,7 +174,7 @@ class Handler:
         return sdk.JobContext(
             work.job,
             headers=work.plan.headers,
-            variables=lambda: work.text,
+            variables=work.variables,
             http=self._environment.http,
             documents=self._environment.documents,
             now=self._environment.now,

@@ -8,6 +8,7 @@ import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -40,7 +41,7 @@ class LeaseStatistics:
 class Lease:
     """One job's lease. `on_end` is called once, when it is lost or overdue."""
 
-    __slots__ = ("began", "deadline", "fixed", "job", "on_end", "renewing", "state")
+    __slots__ = ("began", "deadline", "fixed", "holder", "job", "on_end", "renewing", "state")
 
     def __init__(self, job: Job, began: float, seconds: float, on_end: Callable[["Lease"], None]) -> None:
         self.job = job
@@ -50,6 +51,8 @@ class Lease:
         self.fixed = False
         self.renewing = False
         self.on_end = on_end
+        self.holder: Any = None
+        """Whoever works on the job: for `on_end` to find."""
 
     def holds(self, now: float) -> bool:
         """Whether something may be sent for the job."""

@@ -1,0 +1,444 @@
+"""The worker of one job type: takes a permit, then reads; never more jobs in flight than permits.
+
+Not reading is the back-pressure: a full worker stalls its stream, and the engine gives the jobs to others. The backlog (what became
+available while no stream was open or none had room) is polled for with the same permits.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from gateway import sdk
+from gateway.engine import (
+    Commands,
+    EngineError,
+    Job,
+    JobActivation,
+    JobStream,
+    NotFound,
+    ResourceExhausted,
+    Unimplemented,
+)
+from gateway.limits import Backoff, Permits
+from gateway.outbound.delivery import Delivered, deliver, instead
+from gateway.outbound.handler import Answer, Handler
+from gateway.outbound.lease import Clock, Lease, Leases, State
+from gateway.outbound.outcome import Complete, Fail, Throw
+
+log = structlog.get_logger(__name__)
+
+_WINDOW_BYTES = 128 * 1024  # what may lie between the engine and a read: the stream's window and what both ends buffer
+_ABANDON_AFTER = 10.0  # seconds that a cancelled handler has to end
+HANDED_BACK = "Handed back: the gateway that had this job was stopped"
+
+
+class Meters(Protocol):
+    """What is counted for a job; resolved once for each element template."""
+
+    def activated(self) -> None: ...
+    def completed(self, seconds: float) -> None: ...
+    def failed(self, seconds: float) -> None: ...
+    def bpmn_error(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How one job type is worked. poll_interval, request_timeout: seconds."""
+
+    activation: JobActivation
+    max_jobs: int
+    stream: bool = True
+    poll_interval: float = 0.1
+    request_timeout: float = 10.0
+    max_run: float = 3600.0
+
+
+@dataclass(slots=True)
+class Running:
+    """A job in flight. `permit` is False once its permit went back: it goes back exactly once."""
+
+    job: Job
+    lease: Lease
+    task: asyncio.Task[None] | None = None
+    permit: bool = True
+    cancelled_at: float | None = None
+
+
+@dataclass(slots=True)
+class Liveness:
+    """Monotonic times of the last read, success and error; counts since the start."""
+
+    last_read: float | None = None
+    last_success: float | None = None
+    last_error: float | None = None
+    reconnects: int = 0
+    abandoned: int = 0
+
+
+class Worker:
+    """Works one job type until it is drained.
+
+    total: the permits that all workers of the process share, taken after the read and before the handler. meters: gives the counters
+    for an element template's id and version.
+    """
+
+    def __init__(
+        self,
+        commands: Commands,
+        options: WorkerOptions,
+        make_handler: Callable[[Leases], Handler],
+        *,
+        total: Permits,
+        meters: Callable[[str, str], Meters],
+        listener: sdk.JobCompletionListener | None = None,
+        now: Clock = time.monotonic,
+    ) -> None:
+        self.options = options
+        self.permits = Permits(options.max_jobs)
+        self.liveness = Liveness()
+        self.leases = Leases(
+            options.activation.timeout_ms / 1000, max_run=options.max_run, extend=commands.update_job_timeout, now=now
+        )
+        self.handler = make_handler(self.leases)
+        self._commands = commands
+        self._total = total
+        self._meters = meters
+        self._listener = listener
+        self._now = now
+        self._reads: deque[float] = deque([now()], maxlen=1024)
+        self._running: dict[asyncio.Task[None], Running] = {}
+        self._stream: JobStream | None = None
+        self._draining = False
+        self._look_now = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._returns: set[asyncio.Task[None]] = set()
+
+    # ---- life ----
+
+    def start(self) -> None:
+        """Opens the stream and the poll; returns at once."""
+        self._tasks = [asyncio.create_task(self.leases.sweep()), asyncio.create_task(self._poll())]
+        if self.options.stream:
+            self._tasks.append(asyncio.create_task(self._read_streams()))
+
+    async def stop_reading(self, silence: float = 0.3, limit: float = 3.0) -> None:
+        """The first step of a drain: takes no more work, reads what is under way until it is silent and hands it back."""
+        self._draining = True
+        self._look_now.set()
+        self.permits.open()
+        began = self._now()
+        stream = self._stream
+        while stream is not None and self._now() - began < limit:
+            if self._now() - max(began, self.liveness.last_read or 0.0) >= silence and not self._returns:
+                break
+            await asyncio.sleep(0.05)
+        if self._stream is not None:
+            self._stream.cancel()
+
+    async def finish(self, grace: float) -> None:
+        """The second step: lets running handlers end within `grace` seconds."""
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=max(0.0, grace))
+
+    async def abort(self, limit: float) -> None:
+        """The third step: cancels what still runs, hands it back without using up a retry, and ends within `limit` seconds."""
+        running = list(self._running.values())
+        for one in running:
+            if one.task is not None:
+                one.task.cancel()
+        returns = [asyncio.create_task(self._hand_back(one.job)) for one in running if one.lease.holds(self._now())]
+        for one in running:
+            self.leases.end(one.lease)
+        pending: list[asyncio.Task[Any]] = [*self._running, *self._returns, *returns]
+        if pending:
+            _, stubborn = await asyncio.wait(pending, timeout=limit)
+            for task in stubborn:
+                if task in self._running:
+                    self._abandon(self._running[task], "it swallows its cancellation")
+        for loop in self._tasks:
+            loop.cancel()
+        await asyncio.wait(self._tasks, timeout=1.0)
+
+    def running(self, task: asyncio.Task[Any] | None) -> Job | None:
+        """The job that a task handles, for whoever wants to name it."""
+        found = self._running.get(task) if task is not None else None
+        return found.job if found else None
+
+    # ---- reading ----
+
+    async def _read_streams(self) -> None:
+        """Keeps one stream open, with a pause that grows from 0.1 s to 5 s while the engine is away."""
+        backoff = Backoff(0.1, 5.0, jitter=0.5)
+        while not self._draining:
+            self._stream = self._commands.stream_jobs(self.options.activation)
+            self._look_now.set()  # what became available while no stream was open is in nobody's stream
+            try:
+                await self._read(self._stream, backoff)
+            except Unimplemented:
+                log.info("the engine has no job streams, polling only", type=self.options.activation.type)
+                self._stream = None
+                return
+            except EngineError as e:
+                self.liveness.last_error = self._now()
+                log.debug("a job stream broke", type=self.options.activation.type, reason=str(e))
+            finally:
+                if self._stream is not None:
+                    self._stream.cancel()
+            if not self._draining:
+                self.liveness.reconnects += 1
+                await asyncio.sleep(backoff.next())
+        self._stream = None
+
+    async def _read(self, stream: JobStream, backoff: Backoff) -> None:
+        while True:
+            await self.permits.take()
+            taken = True
+            try:
+                asked = self._now()
+                job = await stream.read()
+                if job is None:
+                    return
+                backoff.reset()
+                began = self._lease_begin(asked, len(job.variables) + len(job.custom_headers))
+                if self._draining:
+                    self._return_soon(job)
+                else:
+                    taken = False  # the permit is the job's now
+                    self._dispatch(job, began)
+            finally:
+                if taken:
+                    self.permits.give_back()
+
+    def _lease_begin(self, asked: float, size: int) -> float:
+        """The earliest moment at which the engine may have sent a job that was read just now.
+
+        A read that had to wait found nothing under way, so the job is fresh. One that did not may have got a job that lay
+        there for as long as the reads took that made room for it.
+        """
+        now = self._now()
+        self.liveness.last_read = now
+        if now - asked > 0.005:
+            self._reads.clear()
+        self._reads.append(now)
+        places = min(len(self._reads), _WINDOW_BYTES // max(64, size) + 2)
+        return self._reads[-places]
+
+    async def _poll(self) -> None:
+        """Asks for the backlog: at the start, after a reconnect, after the pool was full, while it finds jobs, else every 10 s.
+
+        Where streams are open the call does not wait in the engine and takes at most half of the free permits, so that the
+        stream is not starved. Without streams it waits in the engine for as long as a request may.
+        """
+        first = max(0.01, self.options.poll_interval)
+        backoff = Backoff(first, max(first, 10.0 if self.options.stream else first), factor=2.0)
+        slower = Backoff(0.5, 10.0)
+        while not self._draining:
+            pause: float | None = None
+            try:
+                found = await self._poll_once()
+                slower.reset()
+                if found or self.permits.was_full:
+                    backoff.reset()
+                    self.permits.was_full = False
+                    pause = 0.0 if found else backoff.next()
+            except ResourceExhausted as e:
+                pause = slower.next()
+                log.debug("the engine asks for less, polling slower", type=self.options.activation.type, reason=str(e))
+            except EngineError as e:
+                self.liveness.last_error = self._now()
+                pause = slower.next()
+                log.debug("polling for jobs failed", type=self.options.activation.type, reason=str(e))
+            await self._pause(backoff.next() if pause is None else pause)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._look_now.wait(), seconds)
+        self._look_now.clear()
+
+    async def _poll_once(self) -> int:
+        """One poll; the number of jobs found. Waits for a permit when none is free."""
+        streaming = self.options.stream and self._stream is not None
+        await self.permits.take()
+        count = 1
+        more = self.permits.free // 2 if streaming else self.permits.free
+        if more and self.permits.take_nowait(more):
+            count += more
+        asked = self._now()
+        jobs: list[Job] = []
+        try:
+            if not self._draining:
+                jobs = await self._activate(count, wait=not streaming)
+        finally:
+            self.permits.give_back(count - len(jobs))
+        if jobs:
+            self.liveness.last_read = self._now()
+        for job in jobs:
+            if self._draining:
+                self.permits.give_back()
+                self._return_soon(job)
+            else:
+                self._dispatch(job, asked)
+        return len(jobs)
+
+    async def _activate(self, count: int, *, wait: bool) -> list[Job]:
+        timeout = self.options.request_timeout
+        return await self._commands.activate_jobs(
+            self.options.activation,
+            count,
+            request_timeout_ms=int(timeout * 1000) if wait else -1,
+            timeout=timeout + 5.0 if wait else min(timeout, 5.0),
+        )
+
+    # ---- one job ----
+
+    def _dispatch(self, job: Job, began: float) -> None:
+        """Starts the handling of a job whose permit is taken; the permit goes back when the task is done, however it ends."""
+        running = Running(job, self.leases.begin(job, began, self._lease_ended))
+        running.task = task = asyncio.create_task(self._handle(running))
+        running.lease.holder = running
+        self._running[task] = running
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        running = self._running.pop(task)
+        self.leases.end(running.lease)
+        self._release(running)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("handling a job failed in an unforeseen way", job=running.job.key, error=repr(error))
+
+    def _release(self, running: Running) -> None:
+        if running.permit:
+            running.permit = False
+            self.permits.give_back()
+
+    async def _handle(self, running: Running) -> None:
+        job, lease = running.job, running.lease
+        plan_meters = self._count(job)
+        began = self._now()
+        try:
+            await self._total.take()
+            try:
+                answer, context = await self.handler.handle(job, lease)
+            finally:
+                self._total.give_back()
+        except asyncio.CancelledError:
+            if lease.state is State.OVERDUE:
+                await self._fail_overdue(running, plan_meters, self._now() - began)
+                return
+            raise
+        if not lease.holds(self._now()):
+            log.warning("a handler ended after its lease, its result is dropped", job=job.key, type=job.type)
+            return
+        await self._answer(running, answer, context, plan_meters, self._now() - began)
+
+    def _count(self, job: Job) -> Meters:
+        try:
+            plan = self.handler.plans.get(job.custom_headers)
+            meters = self._meters(plan.template_id, plan.template_version)
+        except ValueError:
+            meters = self._meters("unknown", "unknown")
+        meters.activated()
+        log.debug("Received job", job=job.key, type=job.type, tenant=job.tenant_id)
+        return meters
+
+    async def _answer(
+        self, running: Running, answer: Answer, context: sdk.JobContext | None, meters: Meters, seconds: float
+    ) -> None:
+        command, lease = answer.command, running.lease
+        delivered, refusal = await deliver(self._commands, lease, command, now=self._now)
+        if delivered is Delivered.REFUSED and refusal is not None:
+            other = instead(command, refusal, running.job.retries)
+            if other is not None:
+                delivered, _ = await deliver(self._commands, lease, other, now=self._now)
+                command = other
+        if delivered is Delivered.ACCEPTED:
+            self._counted(command, meters, seconds)
+        if self._listener is not None and context is not None:
+            await self._tell(self._listener, answer, context, delivered, refusal)
+
+    def _counted(self, command: Complete | Fail | Throw, meters: Meters, seconds: float) -> None:
+        if isinstance(command, Complete):
+            self.liveness.last_success = self._now()
+            meters.completed(seconds)
+        elif isinstance(command, Fail):
+            self.liveness.last_error = self._now()
+            meters.failed(seconds)
+        else:
+            meters.bpmn_error(seconds)
+
+    async def _tell(
+        self,
+        listener: sdk.JobCompletionListener,
+        answer: Answer,
+        context: sdk.JobContext,
+        delivered: Delivered,
+        refusal: EngineError | None,
+    ) -> None:
+        try:
+            if isinstance(answer.command, Complete) and delivered is Delivered.ACCEPTED:
+                await listener.on_job_completed(context, answer.response)
+            else:
+                reason = refusal or answer.error or type(answer.command).__name__
+                await listener.on_job_completion_failed(context, answer.response, reason)
+        except Exception as e:
+            log.warning("a completion listener failed", job=context.job.key, error=type(e).__name__)
+
+    # ---- ends that nobody wished for ----
+
+    def _lease_ended(self, lease: Lease) -> None:
+        """The lease is lost, or the job ran for too long: its handler is cancelled, and abandoned if that does not help."""
+        running: Running | None = lease.holder
+        if running is None or running.task is None:
+            return
+        if running.cancelled_at is None:
+            running.cancelled_at = self._now()
+            running.task.cancel()
+            asyncio.get_running_loop().call_later(_ABANDON_AFTER, self._abandon_if_alive, running)
+
+    def _abandon_if_alive(self, running: Running) -> None:
+        if running.task is not None and not running.task.done():
+            self._abandon(running, "it swallows its cancellation")
+
+    def _abandon(self, running: Running, why: str) -> None:
+        """Gives the permit back and reports; the task goes on, but nothing of it is sent."""
+        self.leases.end(running.lease)
+        running.lease.state = State.LOST
+        self._release(running)
+        self.liveness.abandoned += 1
+        log.error("a handler is abandoned", job=running.job.key, type=running.job.type, reason=why)
+
+    async def _fail_overdue(self, running: Running, meters: Meters, seconds: float) -> None:
+        limit = self.options.max_run
+        command = Fail(
+            max(0, running.job.retries - 1),
+            f"The job ran longer than {limit:g} s, the limit of gateway.jobs.max-run-time",
+        )
+        delivered, _ = await deliver(self._commands, running.lease, command, now=self._now)
+        if delivered is Delivered.ACCEPTED:
+            self._counted(command, meters, seconds)
+
+    def _return_soon(self, job: Job) -> None:
+        task = asyncio.create_task(self._hand_back(job))
+        self._returns.add(task)
+        task.add_done_callback(self._returns.discard)
+
+    async def _hand_back(self, job: Job) -> None:
+        """Makes a job available to others at once, with the retries it had."""
+        for _ in range(3):
+            try:
+                await self._commands.fail_job(job.key, retries=job.retries, message=HANDED_BACK, timeout=2.0)
+            except NotFound:
+                return
+            except EngineError as e:
+                log.debug("a job could not be handed back", job=job.key, reason=str(e))
+                await asyncio.sleep(0.1)
+            else:
+                return
