@@ -8,7 +8,6 @@ import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -38,21 +37,23 @@ class LeaseStatistics:
     lost: int
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Lease:
-    """One job's lease. `on_end` is called once, when it is lost or overdue."""
+    """One job's lease. `on_end` is called when it is lost, and when the job has run for too long."""
 
-    __slots__ = ("began", "deadline", "fixed", "holder", "job", "on_end", "renewing", "state")
+    __slots__ = ("began", "deadline", "fixed", "job", "on_end", "renewing", "state")
 
-    def __init__(self, job: Job, began: float, seconds: float, on_end: Callable[["Lease"], None]) -> None:
+    def __init__(self, job: Job, began: float, seconds: float) -> None:
         self.job = job
         self.began = began
         self.deadline = began + seconds
         self.state = State.HELD
         self.fixed = False
         self.renewing = False
-        self.on_end = on_end
-        self.holder: Any = None
-        """Whoever works on the job: for `on_end` to find."""
+        self.on_end: Callable[[], None] = _nothing
 
     def holds(self, now: float) -> bool:
         """Whether something may be sent for the job."""
@@ -89,9 +90,9 @@ class Leases:
             len(self._held), None if nearest is None else max(0.0, nearest - now), self._extensions, self._lost
         )
 
-    def begin(self, job: Job, began: float, on_end: Callable[[Lease], None]) -> Lease:
+    def begin(self, job: Job, began: float) -> Lease:
         """Starts the lease of a job that was asked for or received at `began`."""
-        lease = Lease(job, began, self.seconds, on_end)
+        lease = Lease(job, began, self.seconds)
         self._held[id(lease)] = lease
         return lease
 
@@ -150,7 +151,7 @@ class Leases:
         if state is State.LOST:
             self._lost += 1
             self._held.pop(id(lease), None)
-        lease.on_end(lease)
+        lease.on_end()
 
     async def _renew(self, lease: Lease) -> None:
         before = self._now()

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -61,13 +62,14 @@ class WorkerOptions:
 
 @dataclass(slots=True)
 class Running:
-    """A job in flight. `permit` is False once its permit went back: it goes back exactly once."""
+    """A job in flight. `permit`, `total`: whether it has a permit of its type and of the process; each goes back once."""
 
     job: Job
     lease: Lease
     task: asyncio.Task[None] | None = None
     permit: bool = True
-    cancelled_at: float | None = None
+    total: bool = False
+    cancelled: bool = False
 
 
 @dataclass(slots=True)
@@ -301,9 +303,9 @@ class Worker:
 
     def _dispatch(self, job: Job, began: float) -> None:
         """Starts the handling of a job whose permit is taken; the permit goes back when the task is done, however it ends."""
-        running = Running(job, self.leases.begin(job, began, self._lease_ended))
+        running = Running(job, self.leases.begin(job, began))
+        running.lease.on_end = partial(self._lease_ended, running)
         running.task = task = asyncio.create_task(self._handle(running))
-        running.lease.holder = running
         self._running[task] = running
         task.add_done_callback(self._done)
 
@@ -318,26 +320,27 @@ class Worker:
         if running.permit:
             running.permit = False
             self.permits.give_back()
+        if running.total:
+            running.total = False
+            self._total.give_back()
 
     async def _handle(self, running: Running) -> None:
         job, lease = running.job, running.lease
-        plan_meters = self._count(job)
+        meters = self._count(job)
         began = self._now()
         try:
             await self._total.take()
-            try:
-                answer, context = await self.handler.handle(job, lease)
-            finally:
-                self._total.give_back()
+            running.total = True
+            answer, context = await self.handler.handle(job, lease)
         except asyncio.CancelledError:
             if lease.state is State.OVERDUE:
-                await self._fail_overdue(running, plan_meters, self._now() - began)
+                await self._fail_overdue(running, meters, self._now() - began)
                 return
             raise
         if not lease.holds(self._now()):
             log.warning("a handler ended after its lease, its result is dropped", job=job.key, type=job.type)
             return
-        await self._answer(running, answer, context, plan_meters, self._now() - began)
+        await self._answer(running, answer, context, meters, self._now() - began)
 
     def _count(self, job: Job) -> Meters:
         try:
@@ -393,15 +396,13 @@ class Worker:
 
     # ---- ends that nobody wished for ----
 
-    def _lease_ended(self, lease: Lease) -> None:
+    def _lease_ended(self, running: Running) -> None:
         """The lease is lost, or the job ran for too long: its handler is cancelled, and abandoned if that does not help."""
-        running: Running | None = lease.holder
-        if running is None or running.task is None:
+        if running.task is None or running.cancelled:
             return
-        if running.cancelled_at is None:
-            running.cancelled_at = self._now()
-            running.task.cancel()
-            asyncio.get_running_loop().call_later(_ABANDON_AFTER, self._abandon_if_alive, running)
+        running.cancelled = True
+        running.task.cancel()
+        asyncio.get_running_loop().call_later(_ABANDON_AFTER, self._abandon_if_alive, running)
 
     def _abandon_if_alive(self, running: Running) -> None:
         if running.task is not None and not running.task.done():
