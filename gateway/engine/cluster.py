@@ -1,8 +1,19 @@
 """A Zeebe cluster as one engine: its commands by gRPC or REST, its queries by REST; made from the settings."""
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
+from urllib.parse import urlsplit
 
-from gateway.engine import Commands, Queries
+from gateway.engine import Commands, Engine, Queries
+from gateway.engine.auth import Credentials, make_credentials
+from gateway.engine.grpc import TOPOLOGY, GrpcCommands
+from gateway.engine.rest import RestCommands, RestQueries
+from gateway.engine.rest_session import RestSession
+from gateway.engine.settings import ConnectionSettings
+from gateway.engine.tls import channel_credentials, rest_context
+from gateway.engine.transport import ChannelSettings, GrpcioTransport, Liveness
+
+_LIVENESS: Final = Liveness(probe_method=TOPOLOGY)
 
 
 class Cluster:
@@ -37,3 +48,67 @@ class Cluster:
             await self.commands.close()
         finally:
             await self.queries.close()
+
+
+async def connect(settings: ConnectionSettings, *, liveness: Liveness = _LIVENESS) -> Engine:
+    """The engine that the settings describe, by gRPC and REST or, where they prefer it, by REST alone.
+
+    Reads key and certificate files; opens no connection: the first call does, and an engine that is away shows there.
+    SettingsError names the setting that is missing or wrong.
+    """
+    settings = settings.resolved()
+    credentials = make_credentials(settings.auth)
+    session = _rest_session(settings, credentials)
+    queries = RestQueries(session)
+    if settings.prefer_rest_over_grpc:
+        return Cluster(RestCommands(session, timeout_offset=settings.request_timeout_offset), queries)
+    commands = GrpcCommands(
+        GrpcioTransport(_channel_settings(settings), liveness),
+        credentials,
+        request_timeout=settings.request_timeout,
+        timeout_offset=settings.request_timeout_offset,
+        physical_tenant_id=settings.physical_tenant_id,
+    )
+    return Cluster(commands, queries)
+
+
+def _user_agent() -> str:
+    try:
+        return f"connector-gateway/{version('connector-gateway')}"
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "connector-gateway"
+
+
+def _rest_session(settings: ConnectionSettings, credentials: Credentials) -> RestSession:
+    address = settings.rest_address or ""
+    return RestSession(
+        address,
+        credentials,
+        request_timeout=settings.request_timeout,
+        ssl=rest_context(settings.ca_certificate_path) if _is_tls(address) else True,
+        max_connections=settings.max_http_connections,
+        max_message_size=settings.max_message_size,
+        user_agent=_user_agent(),
+        physical_tenant_id=settings.physical_tenant_id if settings.prefix_physical_tenant_path else None,
+    )
+
+
+def _channel_settings(settings: ConnectionSettings) -> ChannelSettings:
+    address = settings.grpc_address or ""
+    parts = urlsplit(address)
+    tls = _is_tls(address)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return ChannelSettings(
+        target=f"{host}:{parts.port or (443 if tls else 80)}",
+        credentials=channel_credentials(settings.ca_certificate_path) if tls else None,
+        authority=settings.override_authority,
+        user_agent=_user_agent(),
+        max_message_size=settings.max_message_size,
+        max_metadata_size=settings.max_metadata_size,
+        keep_alive=settings.keep_alive,
+        round_robin=settings.use_client_side_load_balancing,
+    )
+
+
+def _is_tls(address: str) -> bool:
+    return urlsplit(address).scheme in {"https", "grpcs"}

@@ -3,6 +3,7 @@
 Method paths, field names and status codes are those of Zeebe's public gateway protocol (`_proto/gateway.proto`).
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
@@ -70,22 +71,20 @@ class GrpcCommands:
 
     # ---- calls
 
-    async def _metadata_now(self) -> tuple[str | None, Metadata]:
-        """The Authorization value of this very attempt, and all metadata with it."""
-        authorization = await self._credentials.authorization()
+    async def _authorized(self, timeout: float) -> tuple[str | None, Metadata, float]:
+        """The Authorization value of this very attempt, all metadata with it, and what is left of the time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        authorization = await self._credentials.authorization(timeout)
         if authorization is None:
-            return None, self._metadata
-        return authorization, (*self._metadata, ("authorization", authorization))
+            return None, self._metadata, timeout
+        metadata = (*self._metadata, ("authorization", authorization))
+        return authorization, metadata, max(deadline - loop.time(), 0.001)
 
     async def _call(self, method: str, request: Message, answer: _Answer, timeout: float | None) -> _Answer:
-        authorization, metadata = await self._metadata_now()
+        authorization, metadata, left = await self._authorized(self._request_timeout if timeout is None else timeout)
         try:
-            data = await self._transport.unary(
-                method,
-                request.SerializeToString(),
-                timeout=self._request_timeout if timeout is None else timeout,
-                metadata=metadata,
-            )
+            data = await self._transport.unary(method, request.SerializeToString(), timeout=left, metadata=metadata)
         except Unauthenticated:
             self._credentials.refused(authorization)
             raise
@@ -131,8 +130,8 @@ class GrpcCommands:
         )
         if timeout is None:
             timeout = self._waiting_timeout(request_timeout_ms)
-        authorization, metadata = await self._metadata_now()
-        stream = self._transport.stream(_ACTIVATE_JOBS, request.SerializeToString(), timeout=timeout, metadata=metadata)
+        authorization, metadata, left = await self._authorized(timeout)
+        stream = self._transport.stream(_ACTIVATE_JOBS, request.SerializeToString(), timeout=left, metadata=metadata)
         jobs: list[Job] = []
         try:
             while (data := await stream.read()) is not None:
@@ -310,10 +309,11 @@ class _GrpcJobStream:
         return None if data is None else _job(_parse(pb.ActivatedJob(), data))
 
     async def _open(self) -> ByteStream | None:
-        self._authorization, metadata = await self._commands._metadata_now()
+        commands = self._commands
+        self._authorization, metadata, _ = await commands._authorized(commands._request_timeout)
         if self._cancelled:
             return None
-        self._stream = self._commands._transport.stream(_STREAM_ACTIVATED_JOBS, self._request, metadata=metadata)
+        self._stream = commands._transport.stream(_STREAM_ACTIVATED_JOBS, self._request, metadata=metadata)
         return self._stream
 
     def cancel(self) -> None:

@@ -119,7 +119,6 @@ _ERRORS: Final[dict[int, type[EngineError]]] = {
     13: EngineFailure,  # INTERNAL
     14: Unavailable,
     15: Aborted,  # DATA_LOSS
-    16: Unauthenticated,
 }
 
 # How grpc says that no connection could be made for a call: it was never sent.
@@ -142,6 +141,8 @@ def error_of_status(code: int, details: str) -> EngineError:
         return EngineFailure(text)
     if code == 8 and ("exceeds maximum size" in details or "message larger than max" in details):
         return InvalidArgument(text)
+    if code == 16:  # refused at the door, so that it may be sent again with better credentials
+        return Unauthenticated(text, may_have_arrived=False)
     if code in {2, 13} and details.startswith(_BROKEN):
         return Unavailable(text)
     return _ERRORS.get(code, EngineFailure)(text)
