@@ -1,7 +1,7 @@
 """XML -> model: hardened parsing, then one pass over the tree."""
 
 import re
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from lxml import etree
 
@@ -123,8 +123,7 @@ def _check_depth(root: etree._Element, file: str) -> None:
 
 
 def _line(node: etree._Element) -> int:
-    line = node.sourceline
-    return line if isinstance(line, int) else 0
+    return cast("int | None", node.sourceline) or 0
 
 
 def _text(node: etree._Element | None) -> str | None:

@@ -1,0 +1,117 @@
+"""When a timer is due: ISO 8601 dates, durations and cycles, as text or as a FEEL value."""
+
+import calendar
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway import feel
+from gateway.engine.embedded.expressions import Expression, Stuck, type_name
+
+_DURATION = re.compile(
+    r"(?P<sign>-?)P(?=[\dT])(?:(?P<Y>\d{1,6})Y)?(?:(?P<M>\d{1,6})M)?(?:(?P<W>\d{1,6})W)?(?:(?P<D>\d{1,6})D)?"
+    r"(?:T(?=\d)(?:(?P<h>\d{1,9})H)?(?:(?P<m>\d{1,9})M)?(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)S)?)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """An ISO 8601 duration: months by the calendar, the rest exact."""
+
+    months: int
+    milliseconds: int
+
+    def after(self, epoch_ms: int) -> int:
+        if self.months:
+            at = datetime.fromtimestamp(epoch_ms / 1000, UTC)
+            month = at.year * 12 + at.month - 1 + self.months
+            year, month = month // 12, month % 12 + 1
+            at = at.replace(year=year, month=month, day=min(at.day, calendar.monthrange(year, month)[1]))
+            epoch_ms = round(at.timestamp() * 1000)
+        return epoch_ms + self.milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next time, how often the timer comes again after it (-1: for ever), and the time between."""
+
+    due_ms: int
+    repetitions: int = 0
+    every: Period | None = None
+
+    def next(self) -> "Plan | None":
+        if self.every is None or self.repetitions == 0:
+            return None
+        return Plan(self.every.after(self.due_ms), max(-1, self.repetitions - 1), self.every)
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSpec:
+    """kind: `timeDate`, `timeDuration` or `timeCycle`, with its text or FEEL."""
+
+    kind: str
+    expression: Expression
+
+    def plan(self, context: Mapping[str, Any], now_ms: int) -> Plan:
+        """Raises Stuck (EXTRACT_VALUE_ERROR) when the value is no such time."""
+        try:
+            value = self.expression.evaluate(context)
+        except feel.FeelError as e:
+            raise Stuck("EXTRACT_VALUE_ERROR", f"Failed to evaluate expression '{self.expression.text}': {e}") from None
+        text = value if isinstance(value, str) else None if value is None else feel.to_json(value)
+        try:
+            if not isinstance(text, str):
+                raise ValueError(f"expected a text or a time, but was '{type_name(value)}'")
+            return _PLANS[self.kind](text, now_ms)
+        except (ValueError, OverflowError) as e:
+            why = f"{e}{self.expression.failures(context)}"
+            raise Stuck(
+                "EXTRACT_VALUE_ERROR",
+                f"Invalid {_WORDS[self.kind]} format '{text}' for expression '{self.expression.text}': {why}",
+            ) from None
+
+
+def parse_period(text: str) -> Period:
+    """`P1Y2M3DT4H5M6.7S`. Raises ValueError."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"'{text}' is no ISO 8601 duration")
+    sign = -1 if found["sign"] else 1
+    number = {k: float(v or 0) for k, v in found.groupdict().items() if k != "sign"}
+    seconds = ((number["W"] * 7 + number["D"]) * 24 + number["h"]) * 3600 + number["m"] * 60 + number["s"]
+    return Period(sign * int(number["Y"] * 12 + number["M"]), sign * round(seconds * 1000))
+
+
+def parse_date(text: str) -> int:
+    """Epoch milliseconds of an ISO 8601 date and time with offset or zone. Raises ValueError."""
+    at = datetime.fromisoformat(re.sub(r"\[[^\]]*\]$", "", text))
+    if at.tzinfo is None:
+        raise ValueError(f"'{text}' has no offset")
+    return round(at.timestamp() * 1000)
+
+
+def _duration(text: str, now_ms: int) -> Plan:
+    return Plan(parse_period(text).after(now_ms))
+
+
+def _date(text: str, now_ms: int) -> Plan:
+    return Plan(parse_date(text))
+
+
+def _cycle(text: str, now_ms: int) -> Plan:
+    repeat, _, rest = text.partition("/")
+    if not re.fullmatch(r"R\d{0,9}", repeat) or not rest:
+        raise ValueError("expected R, an optional number, '/' and a duration, as R3/PT10M")
+    start, _, duration = rest.rpartition("/")
+    every = parse_period(duration)
+    times = int(repeat[1:]) if repeat[1:] else -1
+    if times == 0 or every.after(0) <= 0:
+        raise ValueError("expected at least one repetition and a positive duration")
+    due = parse_date(start) if start else every.after(now_ms)
+    return Plan(due, times - 1 if times > 0 else -1, every)
+
+
+_PLANS = {"timeDuration": _duration, "timeDate": _date, "timeCycle": _cycle}
+_WORDS = {"timeDuration": "duration", "timeDate": "date-time", "timeCycle": "cycle"}
