@@ -47,6 +47,10 @@ class Lookup:
                 return paths[path]
         return None
 
+    def names(self) -> dict[str, str]:
+        """All properties by their names as written, with the value of the highest source."""
+        return {name: value for names, _, _ in reversed(self._sources) for name, value in names.items()}
+
     def resolve(self, text: str, *, strict: bool, depth: int = 0) -> str:
         """The text with `${NAME}` and `${NAME:default}` replaced, also nested. Unknown ones stay, or raise LookupError."""
         if "${" not in text:

@@ -1,5 +1,6 @@
 """`Settings` and `load`: all settings in one checked and frozen model that knows where each came from."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
@@ -102,6 +103,17 @@ class Settings(Root):
         key = f"CONNECTOR_{normalized}_TIMEOUT"
         value = self.property(key)
         return parse_timeout_ms(value, key) if value else None
+
+    def overridden_connectors(self) -> frozenset[str]:
+        """The normalized names that `CONNECTOR_<NAME>_TYPE` and `_TIMEOUT` are set for; one of them may fit no connector."""
+        names = (re.fullmatch(r"CONNECTOR_(.+)_(?:TYPE|TIMEOUT)", name) for name in self._lookup.names())
+        return frozenset(found[1] for found in names if found)
+
+    def properties(self) -> Mapping[str, str]:
+        """All properties by their names as written, the winning value of each, placeholders replaced: environment, files
+        and flags together, as secrets are looked up in. Holds secrets.
+        """
+        return {name: self._lookup.resolve(value, strict=False) for name, value in self._lookup.names().items()}
 
     def rules(self, direction: Direction = "OUTBOUND") -> ConnectorRules:
         return connector_rules(self._environ, direction)
