@@ -221,7 +221,7 @@ class SecretFilter:
             return allow_all
         try:
             elements = await self._elements(process_definition_key)
-        except (EngineError, bpmn.InvalidBpmn) as e:
+        except (EngineError, bpmn.BpmnError) as e:
             if self._mode == "LAX":
                 log.warning(
                     "the model cannot be read, all secrets are allowed",
@@ -263,10 +263,11 @@ class SecretFilter:
 def _secrets_by_element(xml: str) -> dict[str, frozenset[str]]:
     """Element id to the names in its inputs, for all elements of a model that have inputs."""
     found: dict[str, frozenset[str]] = {}
-    for element in bpmn.parse(xml).elements():
-        names = [name for mapping in element.inputs for name in references(mapping.source)]
-        if names:
-            found[element.id] = frozenset(names)
+    for process in bpmn.parse(xml).processes:
+        for element in process.walk():
+            names = [name for mapping in element.extensions.inputs for name in references(mapping.source)]
+            if names:
+                found[element.id] = frozenset(names)
     return found
 
 

@@ -35,14 +35,13 @@ from gateway.outbound.outcome import (
     Command,
     Complete,
     ExpressionFailed,
-    Fail,
     InputRefused,
     plain,
     too_large,
     variables_text,
     written,
 )
-from gateway.outbound.plan import Plan, Plans
+from gateway.outbound.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +94,10 @@ class Handler:
         self._leases = leases
         self._arguments = {o.id: binding.Arguments(o) for o in connector.operations.values()}
         self._asynchronous = {o.id: inspect.iscoroutinefunction(o.function) for o in connector.operations.values()}
-        self.plans = Plans()
         self.service: Any = None
 
-    async def handle(self, job: Job, lease: Lease) -> tuple[Answer, sdk.JobContext | None]:
+    async def handle(self, job: Job, plan: Plan, lease: Lease) -> tuple[Answer, sdk.JobContext | None]:
         """The one answer for a job. Never raises but for cancellation: whatever goes wrong becomes a failed job."""
-        try:
-            plan = self.plans.get(job.custom_headers)
-        except jsontext.InvalidJson as e:
-            return Answer(Fail(0, f"The task headers cannot be read: {e}"), None, None), None
         hidden = JobSecrets(self._environment.secrets, self._environment.secret_filter, job)
         work = _Work(job, lease, plan, hidden)
         try:

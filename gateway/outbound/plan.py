@@ -1,12 +1,13 @@
 """What is known of a task before its jobs come: its headers read, its expressions compiled. Made once per element."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway import jsontext
 from gateway.durations import MAX_MILLISECONDS, parse_milliseconds
 from gateway.expressions import ErrorExpression, ResultExpression
+from gateway.observe import OutboundMeters
 from gateway.outbound.outcome import HeaderInvalid
 
 _JAVA = "io.camunda.connector.runtime.core.outbound."
@@ -25,34 +26,35 @@ class Plan:
     job_timeout_ms: int | None
     invalid: HeaderInvalid | None
     operation: str | None
-    template_id: str
-    template_version: str
+    meters: OutboundMeters
 
 
 class Plans:
-    """The plans of one job type, by the text of the headers: the engine sends the same text for each job of an element."""
+    """The plans of one job type, by the text of the headers: the engine sends the same text for each job of an element.
 
-    def __init__(self) -> None:
+    meters: gives the counters for an element template's id and version.
+    """
+
+    def __init__(self, meters: Callable[[str | None, str | None], OutboundMeters]) -> None:
+        self._meters = meters
         self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     def get(self, custom_headers: str) -> Plan:
-        """The plan for a job's headers. Raises InvalidJson when they are no JSON: not the engine's doing, then."""
+        """The plan for a job's headers."""
         plan = self._plans.get(custom_headers)
         if plan is None:
-            plan = self._plans[custom_headers] = make_plan(custom_headers)
+            plan = self._plans[custom_headers] = make_plan(custom_headers, self._meters)
             if len(self._plans) > _PLANS:
                 self._plans.popitem(last=False)
         return plan
 
 
-def make_plan(custom_headers: str) -> Plan:
+def make_plan(custom_headers: str, meters: Callable[[str | None, str | None], OutboundMeters]) -> Plan:
     """Reads the headers of one element."""
-    headers = jsontext.loads(custom_headers) if custom_headers else {}
-    if not isinstance(headers, dict):
-        raise jsontext.InvalidJson("task headers are no object")
-    headers = {k: v if isinstance(v, str) else jsontext.dumps(v) for k, v in headers.items()}
     backoff_ms = job_timeout_ms = invalid = None
+    headers: dict[str, str] = {}
     try:
+        headers = _headers(custom_headers)
         backoff_ms = _retry_backoff(headers.get("retryBackoff"))
         job_timeout_ms = _job_timeout(headers.get("jobTimeout"))
     except HeaderInvalid as e:
@@ -67,9 +69,18 @@ def make_plan(custom_headers: str) -> Plan:
         job_timeout_ms=job_timeout_ms,
         invalid=invalid,
         operation=headers.get("operation"),
-        template_id=headers.get("elementTemplateId") or "unknown",
-        template_version=headers.get("elementTemplateVersion") or "unknown",
+        meters=meters(headers.get("elementTemplateId"), headers.get("elementTemplateVersion")),
     )
+
+
+def _headers(text: str) -> dict[str, str]:
+    try:
+        headers = jsontext.loads(text) if text else {}
+    except jsontext.InvalidJson as e:
+        raise HeaderInvalid(f"The task headers cannot be read: {e}", "java.lang.RuntimeException") from None
+    if not isinstance(headers, dict):
+        raise HeaderInvalid("The task headers are no JSON object", "java.lang.RuntimeException")
+    return {k: v if isinstance(v, str) else jsontext.dumps(v) for k, v in headers.items()}
 
 
 def _given(headers: Mapping[str, str], name: str) -> str | None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -27,25 +27,18 @@ from gateway.engine import (
     Unimplemented,
 )
 from gateway.limits import Backoff, Permits
+from gateway.observe import Metrics, OutboundMeters
 from gateway.outbound.delivery import Delivered, deliver, instead
 from gateway.outbound.handler import Answer, Handler
 from gateway.outbound.lease import Clock, Lease, Leases, State
-from gateway.outbound.outcome import Complete, Fail, Throw
+from gateway.outbound.outcome import Command, Complete, Fail
+from gateway.outbound.plan import Plans
 
 log = structlog.get_logger(__name__)
 
 _WINDOW_BYTES = 128 * 1024  # what may lie between the engine and a read: the stream's window and what both ends buffer
 _ABANDON_AFTER = 10.0  # seconds that a cancelled handler has to end
 HANDED_BACK = "Handed back: the gateway that had this job was stopped"
-
-
-class Meters(Protocol):
-    """What is counted for a job; resolved once for each element template."""
-
-    def activated(self) -> None: ...
-    def completed(self, seconds: float) -> None: ...
-    def failed(self, seconds: float) -> None: ...
-    def bpmn_error(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +67,18 @@ class Running:
 
 @dataclass(slots=True)
 class Liveness:
-    """Monotonic times of the last read, success and error; counts since the start."""
+    """Monotonic times of the last read, success and error; how many handlers were abandoned."""
 
     last_read: float | None = None
     last_success: float | None = None
     last_error: float | None = None
-    reconnects: int = 0
     abandoned: int = 0
 
 
 class Worker:
     """Works one job type until it is drained.
 
-    total: the permits that all workers of the process share, taken after the read and before the handler. meters: gives the counters
-    for an element template's id and version.
+    total: the permits that all workers of the process share, taken after the read and before the handler.
     """
 
     def __init__(
@@ -97,7 +88,7 @@ class Worker:
         make_handler: Callable[[Leases], Handler],
         *,
         total: Permits,
-        meters: Callable[[str, str], Meters],
+        metrics: Metrics,
         listener: sdk.JobCompletionListener | None = None,
         now: Clock = time.monotonic,
     ) -> None:
@@ -110,7 +101,8 @@ class Worker:
         self.handler = make_handler(self.leases)
         self._commands = commands
         self._total = total
-        self._meters = meters
+        self._meters = metrics.worker(options.activation.type)
+        self._plans = Plans(partial(metrics.outbound, options.activation.type))
         self._listener = listener
         self._now = now
         self._reads: deque[float] = deque([now()], maxlen=1024)
@@ -167,6 +159,22 @@ class Worker:
             loop.cancel()
         await asyncio.wait(self._tasks, timeout=1.0)
 
+    def statistics(self) -> dict[str, float]:
+        """The worker's figures by the names that `gateway.observe.STATISTICS` knows."""
+        now, permits, leases, alive = self._now(), self.permits.statistics(), self.leases.statistics(), self.liveness
+        found = {
+            "permits_limit": self.options.max_jobs,
+            "permits_in_use": permits.in_use,
+            "permits_waiting": permits.waiting,
+            "leases": leases.count,
+            "lease_nearest_deadline_seconds": leases.nearest,
+            "lease_extensions": leases.extensions,
+            "read_age_seconds": None if alive.last_read is None else now - alive.last_read,
+            "success_age_seconds": None if alive.last_success is None else now - alive.last_success,
+            "error_age_seconds": None if alive.last_error is None else now - alive.last_error,
+        }
+        return {name: float(value) for name, value in found.items() if value is not None}
+
     def running(self, task: asyncio.Task[Any] | None) -> Job | None:
         """The job that a task handles, for whoever wants to name it."""
         found = self._running.get(task) if task is not None else None
@@ -193,7 +201,7 @@ class Worker:
                 if self._stream is not None:
                     self._stream.cancel()
             if not self._draining:
-                self.liveness.reconnects += 1
+                self._meters.stream_recreated()
                 await asyncio.sleep(backoff.next())
         self._stream = None
 
@@ -311,6 +319,7 @@ class Worker:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         running = self._running.pop(task)
+        self._meters.handled()
         self.leases.end(running.lease)
         self._release(running)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -326,34 +335,26 @@ class Worker:
 
     async def _handle(self, running: Running) -> None:
         job, lease = running.job, running.lease
-        meters = self._count(job)
+        plan = self._plans.get(job.custom_headers)
+        self._meters.activated()
+        plan.meters.activated()
+        log.debug("Received job", job=job.key, type=job.type, tenant=job.tenant_id)
         began = self._now()
         try:
             await self._total.take()
             running.total = True
-            answer, context = await self.handler.handle(job, lease)
+            answer, context = await self.handler.handle(job, plan, lease)
         except asyncio.CancelledError:
-            if lease.state is State.OVERDUE:
-                await self._fail_overdue(running, meters, self._now() - began)
-                return
-            raise
+            if lease.state is not State.OVERDUE:
+                raise
+            answer, context = Answer(self._overdue(job), None, None), None
         if not lease.holds(self._now()):
             log.warning("a handler ended after its lease, its result is dropped", job=job.key, type=job.type)
             return
-        await self._answer(running, answer, context, meters, self._now() - began)
-
-    def _count(self, job: Job) -> Meters:
-        try:
-            plan = self.handler.plans.get(job.custom_headers)
-            meters = self._meters(plan.template_id, plan.template_version)
-        except ValueError:
-            meters = self._meters("unknown", "unknown")
-        meters.activated()
-        log.debug("Received job", job=job.key, type=job.type, tenant=job.tenant_id)
-        return meters
+        await self._answer(running, answer, context, plan.meters, self._now() - began)
 
     async def _answer(
-        self, running: Running, answer: Answer, context: sdk.JobContext | None, meters: Meters, seconds: float
+        self, running: Running, answer: Answer, context: sdk.JobContext | None, meters: OutboundMeters, seconds: float
     ) -> None:
         command, lease = answer.command, running.lease
         delivered, refusal = await deliver(self._commands, lease, command, now=self._now)
@@ -367,15 +368,16 @@ class Worker:
         if self._listener is not None and context is not None:
             await self._tell(self._listener, answer, context, delivered, refusal)
 
-    def _counted(self, command: Complete | Fail | Throw, meters: Meters, seconds: float) -> None:
+    def _counted(self, command: Command, meters: OutboundMeters, seconds: float) -> None:
+        at_ms = int(time.time() * 1000)
         if isinstance(command, Complete):
             self.liveness.last_success = self._now()
-            meters.completed(seconds)
+            meters.completed(seconds, at_ms)
         elif isinstance(command, Fail):
             self.liveness.last_error = self._now()
-            meters.failed(seconds)
+            meters.failed(seconds, at_ms)
         else:
-            meters.bpmn_error(seconds)
+            meters.bpmn_error(seconds, at_ms)
 
     async def _tell(
         self,
@@ -416,15 +418,11 @@ class Worker:
         self.liveness.abandoned += 1
         log.error("a handler is abandoned", job=running.job.key, type=running.job.type, reason=why)
 
-    async def _fail_overdue(self, running: Running, meters: Meters, seconds: float) -> None:
+    def _overdue(self, job: Job) -> Fail:
         limit = self.options.max_run
-        command = Fail(
-            max(0, running.job.retries - 1),
-            f"The job ran longer than {limit:g} s, the limit of gateway.jobs.max-run-time",
+        return Fail(
+            max(0, job.retries - 1), f"The job ran longer than {limit:g} s, the limit of gateway.jobs.max-run-time"
         )
-        delivered, _ = await deliver(self._commands, running.lease, command, now=self._now)
-        if delivered is Delivered.ACCEPTED:
-            self._counted(command, meters, seconds)
 
     def _return_soon(self, job: Job) -> None:
         task = asyncio.create_task(self._hand_back(job))
