@@ -5,7 +5,7 @@ control every byte build an `HttpRequest` from `encode_url` or `verbatim_url`, f
 The errors are drawn as a tree in `gateway.http_client.errors`.
 """
 
-from gateway.http_client.bodies import Part, multipart, readable, structure
+from gateway.http_client.bodies import Part, json_bytes, multipart, readable, structure
 from gateway.http_client.client import HttpClient, HttpResponse, HttpStatistics
 from gateway.http_client.errors import (
     EgressDenied,
@@ -69,6 +69,7 @@ __all__ = [
     "access_token",
     "encode_url",
     "form_urlencode",
+    "json_bytes",
     "multipart",
     "readable",
     "structure",

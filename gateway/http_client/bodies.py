@@ -3,13 +3,16 @@
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
 from gateway import jsontext
 from gateway.http_client.errors import HttpBodyError
+
+json_bytes = jsontext.dumpb
+"""A value as compact JSON in UTF-8; numbers keep their digits."""
 
 # ---- out: multipart/form-data (RFC 7578) -----------------------------------------------------------------------------
 
@@ -89,7 +92,7 @@ def too_large(limit: int) -> HttpBodyError:
     return HttpBodyError(f"the response body is larger than the limit of {limit} bytes")
 
 
-async def unpacked(chunks: AsyncIterator[bytes], encoding: str, limit: int) -> AsyncIterator[bytes]:
+async def unpacked(chunks: AsyncIterator[bytes], encoding: str, limit: int) -> AsyncGenerator[bytes, None]:
     """The chunks with their content codings (gzip, x-gzip, deflate) undone; others are left as they are.
 
     Raises HttpBodyError: more than `limit` bytes before or after unpacking, or not what the coding says.

@@ -8,7 +8,7 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -73,7 +73,7 @@ class HttpResponse:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body in chunks, unpacked. Raises HttpTimeout, HttpConnectionError, HttpBodyError (too large, badly packed)."""
         encoding = ", ".join(self.headers.get_all("content-encoding"))
         chunks = unpacked(self._response.content.iter_any(), encoding, self._limit)
@@ -85,7 +85,7 @@ class HttpResponse:
         except Exception as e:
             raise _translated(e) from None
         finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
+            await chunks.aclose()
 
     async def read(self) -> HttpReply:
         """The whole answer. Closes the response."""
