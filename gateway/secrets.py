@@ -63,6 +63,12 @@ class MapSecrets:
         return self._values.get(name)
 
 
+class Values(Protocol):
+    """Where named texts are looked up: the environment, the configuration, a mapping."""
+
+    def get(self, name: str, /) -> str | None: ...
+
+
 class EnvironmentSecrets:
     """Secrets from environment variables and configuration keys that begin with a prefix.
 
@@ -72,7 +78,7 @@ class EnvironmentSecrets:
 
     def __init__(
         self,
-        values: Mapping[str, str],
+        values: Values,
         *,
         prefix: str = "SECRET_",
         physical_tenant_aware: bool = False,
@@ -104,7 +110,8 @@ class EnvironmentSecrets:
         if (found := values.get(key)) is not None:
             return found
         plain = key.replace(".", "_").replace("-", "_")
-        return values.get(plain, values.get(plain.upper()))
+        found = values.get(plain)
+        return values.get(plain.upper()) if found is None else found
 
 
 # ---- references ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import binding, intrinsic, jsontext, sdk, secrets
+from gateway import binding, intrinsic, jsontext, sdk
 from gateway.documents import DOCUMENT_TYPE, OCTET_STREAM, Document, Documents, InvalidReference
 from gateway.engine import AdHocResult, ElementActivation, Job
 from gateway.expressions import (
@@ -42,6 +42,7 @@ from gateway.outbound.outcome import (
     written,
 )
 from gateway.outbound.plan import Plan
+from gateway.secrets import SecretFilter, Secrets, SecretUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class Environment:
 
     http: HttpClient
     documents: Documents
-    secrets: secrets.Secrets
-    secret_filter: secrets.SecretFilter
+    secrets: Secrets
+    secret_filter: SecretFilter
     intrinsics: intrinsic.Intrinsics
     threads: Executor
     now: Clock
@@ -81,7 +82,7 @@ class _Work:
         """The variables with their secrets in place: looked up only when somebody asks."""
         try:
             return await self.secrets.replaced()
-        except secrets.SecretUnavailable as e:
+        except SecretUnavailable as e:
             raise InputRefused(str(e)) from None
 
 

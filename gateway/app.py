@@ -1,0 +1,283 @@
+"""The composition root: the only module that sees all the others.
+
+`run` is the service: a cluster, the connectors, the HTTP endpoints, until SIGTERM. `gateway.dev` builds the same runtime over the
+embedded engine.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+import structlog
+
+from gateway import secrets
+from gateway.admin import BrokerStreams, Health, Sources, serve_all
+from gateway.config import ConfigurationError, Settings
+from gateway.documents import Documents, EngineStore
+from gateway.engine import Engine, EngineError
+from gateway.engine.cluster import connect
+from gateway.http_client import EgressPolicy, HttpClient, HttpSettings
+from gateway.intrinsic import Intrinsics
+from gateway.observe import Metrics, configure_logging
+from gateway.outbound.handler import Environment
+from gateway.outbound.runtime import Outbound, describe
+from gateway.registry import Registered, named_types, outbound_connectors
+from gateway.watchdog import Watchdog
+
+log = structlog.get_logger(__name__)
+
+SECRET_PROVIDERS = "connector_gateway.secret_providers"  # noqa: S105 - the name of an entry point group
+INTRINSIC_FUNCTIONS = "connector_gateway.intrinsic_functions"
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A gateway at work: what tests, `dev` and the endpoints look at."""
+
+    settings: Settings
+    engine: Engine
+    connectors: list[Registered]
+    outbound: Outbound
+    health: Health
+    metrics: Metrics
+    port: int = 0
+
+
+def run(settings: Settings, *, connectors: Sequence[str] = ()) -> int:
+    """`gateway run`: works until SIGTERM or SIGINT, then drains; the exit code. connectors: modules or files."""
+    masker = secrets.Masker()
+    mask_settings(settings, masker)
+    metrics = Metrics()
+    configure_logging(settings, sys.stderr, mask=masker, count=metrics.logged)
+    return run_loop(_run(settings, connectors, masker, metrics))
+
+
+async def _run(settings: Settings, named: Sequence[str], masker: secrets.Masker, metrics: Metrics) -> int:
+    stop = stop_signal()
+    registered = outbound_connectors(settings, named)
+    engine = await connect(settings.connection())
+    try:
+        async with running(settings, engine, registered, masker=masker, metrics=metrics) as runtime:
+            _banner(runtime)
+            await stop.wait()
+            log.info("stopping: no more work is taken", grace_seconds=settings.gateway.shutdown.grace.total_seconds())
+        log.info("stopped")
+    finally:
+        await engine.close()
+    return 0
+
+
+def run_loop(main: Coroutine[Any, Any, _T]) -> _T:
+    """Runs a coroutine to its end, on uvloop where it exists."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process the hard way."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def once() -> None:
+        stop.set()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, once)
+    return stop
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    engine: Engine,
+    registered: list[Registered],
+    *,
+    masker: secrets.Masker,
+    metrics: Metrics,
+    providers: Sequence[secrets.SecretProvider] | None = None,
+    host: str | None = None,
+) -> AsyncIterator[Runtime]:
+    """A runtime over an engine, drained when the block ends. providers: in place of those that the settings name."""
+    http_settings = _http_settings(settings)
+    health = Health()
+    threads = ThreadPoolExecutor(settings.jobs.sync_threads, thread_name_prefix="connector")
+    async with HttpClient(http_settings) as http:
+        documents = Documents(EngineStore(engine), http.download)
+        environment = Environment(
+            http=http,
+            documents=documents,
+            secrets=secrets.Secrets(secret_providers(settings) if providers is None else providers, masker),
+            secret_filter=_secret_filter(settings, engine),
+            intrinsics=Intrinsics(documents, http, _plugins(INTRINSIC_FUNCTIONS)),
+            threads=threads,
+            now=time.monotonic,
+        )
+        outbound = Outbound(
+            engine,
+            registered,
+            environment,
+            worker_settings=lambda c: settings.worker(
+                c.type, c.timeout_ms, input_variables=c.connector.input_variables
+            ),
+            metrics=metrics,
+            max_in_flight=settings.jobs.max_in_flight,
+            max_run=settings.jobs.max_run_time.total_seconds(),
+        )
+        runtime = Runtime(settings, engine, registered, outbound, health, metrics)
+        watchdog = Watchdog(lambda task: dict(describe(outbound)(task)))
+        async with serve_all(settings, _sources(runtime), host=host) as (port, _):
+            runtime.port = port
+            watchdog.start()
+            await outbound.start()
+            look = asyncio.create_task(_look_at_engine(engine, health))
+            try:
+                yield runtime
+            finally:
+                health.stopping = True
+                await outbound.drain(settings.gateway.shutdown.grace.total_seconds())
+                look.cancel()
+                await asyncio.wait([look])
+                watchdog.stop()
+                threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _sources(runtime: Runtime) -> Sources:
+    monitoring = runtime.settings.connector.broker.monitoring
+    brokers = None
+    if monitoring.enabled:
+        brokers = BrokerStreams(topology=runtime.engine.topology, port=monitoring.port, addresses=monitoring.addresses)
+    return Sources(
+        health=runtime.health,
+        metrics=runtime.metrics,
+        runtime_id=runtime.settings.runtime_id,
+        outbound=runtime.outbound,
+        brokers=brokers,
+    )
+
+
+async def _look_at_engine(engine: Engine, health: Health) -> None:
+    """Asks for the topology: often until the engine was reached for the first time, then every ten seconds."""
+    told: bool | None = None
+    while True:
+        try:
+            topology = await engine.topology(timeout=5.0)
+        except EngineError as e:
+            health.set_topology(None)
+            if told is not False:
+                log.warning("the engine cannot be reached, trying again", reason=str(e))
+                told = False
+        else:
+            health.set_topology(topology)
+            if told is not True:
+                log.info("the engine answers", version=topology.gateway_version, brokers=len(topology.brokers))
+                told = True
+            health.ready = True
+        await asyncio.sleep(10.0 if health.ready else 0.2)
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _http_settings(settings: Settings) -> HttpSettings:
+    hosts = settings.connector.validation.hosts
+    try:
+        egress = EgressPolicy.of(
+            enabled=hosts.enabled or settings.runs_in_saas,
+            allow_ranges=hosts.allow_ranges,
+            deny_ranges=hosts.deny_ranges,
+            allow_private=hosts.unsafe_allow_private_ranges,
+            allow_loopback=hosts.unsafe_allow_loopback,
+        )
+        return HttpSettings.from_environment(
+            settings.environ, egress=egress, oauth_skew=settings.connector.oauth.cache.skew_buffer.total_seconds()
+        )
+    except ValueError as e:
+        raise ConfigurationError(str(e)) from None
+
+
+def secret_providers(settings: Settings) -> list[secrets.SecretProvider]:
+    """The providers that the settings name: the environment and configuration keys, then plug-ins."""
+    sources = settings.connector.secretprovider
+    found: list[secrets.SecretProvider] = []
+    if sources.environment.enabled:
+        scope = sources.environment
+        if not scope.prefix:
+            log.warning("every environment variable is a secret: set a prefix for the environment's secrets")
+        found.append(
+            secrets.EnvironmentSecrets(
+                _Properties(settings),
+                prefix=scope.prefix,
+                physical_tenant_aware=scope.physicaltenantaware,
+                tenant_aware=scope.tenantaware,
+                process_definition_aware=scope.processdefinitionaware,
+            )
+        )
+    if sources.discovery.enabled:
+        found += [provider() for provider in _plugins(SECRET_PROVIDERS).values()]
+    return found
+
+
+class _Properties:
+    """Environment variables first, then any property of the configuration."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def get(self, name: str, /) -> str | None:
+        value = self._settings.environ.get(name)
+        return self._settings.property(name) if value is None else value
+
+
+def mask_settings(settings: Settings, masker: secrets.Masker) -> None:
+    """Teaches the log's masker the secrets of the configuration itself: credentials and all secrets of the environment."""
+    prefix = settings.connector.secretprovider.environment.prefix
+    for name, value in settings.environ.items():
+        if (prefix and name.startswith(prefix)) or name.endswith(("PASSWORD", "CLIENTSECRET", "CLIENT_SECRET")):
+            masker.add(value)
+    auth = settings.client.auth
+    for secret in (auth.password, auth.client_secret, auth.keystore_password, auth.truststore_password):
+        if secret is not None:
+            masker.add(secret.get_secret_value())
+
+
+def _secret_filter(settings: Settings, engine: Engine) -> secrets.SecretFilter:
+    wanted = settings.connector.secret_resolver.secret_filter
+    size = wanted.cache.max_size if wanted.cache.max_size > 0 else 1000
+    return secrets.SecretFilter(
+        engine.process_definition_xml, mode=wanted.mode, cache_size=size if wanted.cache.enabled else 0
+    )
+
+
+def _plugins(group: str) -> dict[str, Any]:
+    return {entry_point.name: entry_point.load() for entry_point in entry_points(group=group)}
+
+
+def _banner(runtime: Runtime) -> None:
+    """What a person wants to know first: where it connects to, as whom, and what it works."""
+    connection = runtime.settings.connection()
+    for warning in runtime.settings.warnings:
+        log.warning(warning)
+    log.info(
+        "gateway started",
+        mode=connection.mode,
+        engine=connection.rest_address if connection.prefer_rest_over_grpc else connection.grpc_address,
+        rest=connection.rest_address,
+        auth=connection.auth.method,
+        port=runtime.port,
+        job_types=named_types(runtime.connectors),
+    )
+    if not runtime.connectors:
+        log.warning("no connector is registered: nothing will be worked here")
