@@ -20,6 +20,7 @@ class _Link:
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    flowing: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     def close(self, *, reset: bool) -> None:
@@ -64,10 +65,16 @@ class FaultProxy:
         for direction in directions or ("up", "down"):
             self._open[direction].clear()
 
+    def freeze(self) -> int:
+        """A black hole for the connections open now, as when a NAT forgot them; new ones are forwarded."""
+        for link in self._links:
+            link.flowing.clear()
+        return len(self._links)
+
     def heal(self) -> None:
         """Forwards again without delay; bytes held back by a black hole go on where the connection still is."""
         self.delay, self.throttle = 0.0, None
-        for event in self._open.values():
+        for event in (*self._open.values(), *(link.flowing for link in self._links)):
             event.set()
 
     def reset(self) -> int:
@@ -112,10 +119,11 @@ class FaultProxy:
             self._serving.discard(task)
             return
         link = _Link(client, server)
+        link.flowing.set()
         self._links.add(link)
         link.tasks = [
-            asyncio.create_task(self._pump("up", client_reader, server)),
-            asyncio.create_task(self._pump("down", server_reader, client)),
+            asyncio.create_task(self._pump("up", link, client_reader, server)),
+            asyncio.create_task(self._pump("down", link, server_reader, client)),
         ]
         try:
             await asyncio.wait(link.tasks)
@@ -127,10 +135,13 @@ class FaultProxy:
             self._links.discard(link)
             self._serving.discard(task)
 
-    async def _pump(self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, direction: Direction, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             while chunk := await reader.read(_CHUNK):
                 await self._open[direction].wait()
+                await link.flowing.wait()
                 pause = self.delay + (len(chunk) / self.throttle if self.throttle else 0.0)
                 if pause:
                     await asyncio.sleep(pause)
@@ -138,6 +149,7 @@ class FaultProxy:
                 self.forwarded[direction] += len(chunk)
                 await writer.drain()
             await self._open[direction].wait()
+            await link.flowing.wait()
             if writer.can_write_eof():
                 writer.write_eof()
         except OSError:

@@ -120,6 +120,20 @@ async def test_a_black_hole_of_one_direction_loses_the_answers_only(proxy: Fault
     pair[1].close()
 
 
+async def test_freezing_silences_the_open_connections_and_spares_new_ones(proxy: FaultProxy) -> None:
+    old = await connect(proxy)
+    await say(old, b"x")
+    assert proxy.freeze() == 1
+    answer = asyncio.create_task(say(old, b"y"))
+    new = await connect(proxy)
+    assert await say(new, b"z") == b"z"
+    assert not answer.done()
+    proxy.heal()
+    assert await answer == b"y"
+    old[1].close()
+    new[1].close()
+
+
 async def test_half_close_ends_one_direction_and_leaves_the_other(proxy: FaultProxy) -> None:
     pair = await connect(proxy)
     await say(pair, b"x")

@@ -122,7 +122,12 @@ _ERRORS: Final[dict[int, type[EngineError]]] = {
 }
 
 # How grpc says that no connection could be made for a call: it was never sent.
-_NEVER_SENT: Final = ("failed to connect to all addresses", "DNS resolution failed", "empty address list")
+_NEVER_SENT: Final = (
+    "failed to connect to all addresses",
+    "errors resolving",
+    "DNS resolution failed",
+    "empty address list",
+)
 _LOCAL_CANCELLATION: Final = "Locally cancelled by application!"
 # A peer or proxy that resets one HTTP/2 stream breaks the connection to the engine, whatever code it chose.
 _BROKEN: Final = ("Received RST_STREAM", "Stream removed")
@@ -137,10 +142,9 @@ def error_of_status(code: int, details: str) -> EngineError:
     text = details or f"gRPC status {code} without a message"
     if code == 14 and details.startswith(_NEVER_SENT):
         return Unavailable(text, may_have_arrived=False)
-    if code == 8 and "Received message larger than max" in details:
-        return EngineFailure(text)
-    if code == 8 and ("exceeds maximum size" in details or "message larger than max" in details):
-        return InvalidArgument(text)
+    if code == 8 and ("message larger than max" in details or "exceeds maximum size" in details):
+        too_large_for_us = "Received message larger" in details and not details.startswith("SERVER:")
+        return (EngineFailure if too_large_for_us else InvalidArgument)(text)
     if code == 16:  # refused at the door, so that it may be sent again with better credentials
         return Unauthenticated(text, may_have_arrived=False)
     if code in {2, 13} and details.startswith(_BROKEN):
