@@ -1,0 +1,282 @@
+"""Functions of lists. What is no list is not made one, and no list of one is unwrapped."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+from gateway.feel import numbers
+from gateway.feel.budget import Run
+from gateway.feel.calls import invoke
+from gateway.feel.errors import UnfitArgumentError
+from gateway.feel.functions import builtin, is_function
+from gateway.feel.numbers import Number
+from gateway.feel.values import NUMBERS, PLAIN, convert, equals, extreme, key_of
+
+List = list[Any]
+
+
+@builtin("list contains(list: list, element: any)")
+def list_contains(run: Run, members: List, element: Any) -> bool:
+    run.spend(len(members))
+    return any(equals(member, element) is True for member in members)
+
+
+@builtin("count(list: list)")
+def count(run: Run, members: List) -> int:
+    return len(members)
+
+
+@builtin("is empty(list: list)")
+def is_empty(run: Run, members: List) -> bool:
+    return not members
+
+
+@builtin("min(list: any..)")
+def minimum(run: Run, members: List) -> Any:
+    return _extreme(run, members, -1)
+
+
+@builtin("max(list: any..)")
+def maximum(run: Run, members: List) -> Any:
+    return _extreme(run, members, 1)
+
+
+def _extreme(run: Run, members: List, direction: int) -> Any:
+    if not members:
+        return None
+    run.spend(len(members) * 10)
+    best = extreme([convert(member) for member in members], direction)
+    if best is None:
+        raise UnfitArgumentError
+    return best
+
+
+def _numbers(run: Run, members: List) -> list[Number]:
+    run.spend(len(members))
+    plain = PLAIN
+    result = [member if type(member) in plain else convert(member) for member in members]
+    for member in result:
+        if type(member) is not int and type(member) is not Decimal:
+            raise UnfitArgumentError
+    return result
+
+
+@builtin("sum(list: any..)")
+def total(run: Run, members: List) -> Number | None:
+    values = _numbers(run, members)
+    return _sum(values) if values else None
+
+
+def _sum(values: list[Number]) -> Number | None:
+    result: Number | None = 0
+    for value in values:
+        if type(value) is int and type(result) is int:
+            result += value
+        elif result is not None:
+            result = numbers.add(result, value)
+    return result
+
+
+@builtin("product(list: any..)")
+def product(run: Run, members: List) -> Number | None:
+    values = _numbers(run, members)
+    result: Number | None = 1 if values else None
+    for value in values:
+        result = numbers.multiply(result, value) if result is not None else None
+    return result
+
+
+@builtin("mean(list: any..)")
+def mean(run: Run, members: List) -> Number | None:
+    values = _numbers(run, members)
+    summed = _sum(values)
+    return numbers.divide(summed, len(values)) if values and summed is not None else None
+
+
+@builtin("median(list: any..)")
+def median(run: Run, members: List) -> Number | None:
+    values = sorted(_numbers(run, members))
+    if not values:
+        return None
+    middle = len(values) // 2
+    if len(values) % 2:
+        return values[middle]
+    summed = numbers.add(values[middle - 1], values[middle])
+    return numbers.divide(summed, 2) if summed is not None else None
+
+
+@builtin("stddev(list: any..)")
+def standard_deviation(run: Run, members: List) -> Number | None:
+    """Of a sample, through doubles; one number alone has none and fails the evaluation."""
+    values = _numbers(run, members)
+    if not values:
+        return None
+    if len(values) == 1:
+        numbers.fatal("The standard deviation of one number is not defined.")
+    run.spend(len(values) * 50)
+    try:
+        return numbers.from_float(statistics.stdev(map(float, values)))
+    except OverflowError:
+        return None
+
+
+@builtin("mode(list: any..)")
+def mode(run: Run, members: List) -> list[Number]:
+    """The most frequent numbers, in their order."""
+    values = _numbers(run, members)
+    counted = Counter(values)
+    most = max(counted.values(), default=0)
+    return sorted(value for value, times in counted.items() if times == most)
+
+
+def _place(members: List, position: Number) -> int:
+    """The index of a position, which may lie outside of the list."""
+    place = int(position)
+    if place == 0:
+        raise UnfitArgumentError
+    return place - 1 if place > 0 else len(members) + place
+
+
+@builtin("sublist(list: list, start position: number)", "sublist(list: list, start: number)")
+def sublist(run: Run, members: List, start: Number) -> List:
+    return members[max(_place(members, start), 0) :]
+
+
+@builtin(
+    "sublist(list: list, start position: number, length: number)", "sublist(list: list, start: number, length: number)"
+)
+def sublist_of_length(run: Run, members: List, start: Number, length: Number) -> List:
+    first = _place(members, start)
+    return members[max(first, 0) : max(first + int(length), 0)]
+
+
+@builtin("append(list: list, items: any...)")
+def append(run: Run, members: List, items: List) -> List:
+    run.make(len(members) + len(items))
+    return members + items
+
+
+@builtin("concatenate(lists: any..)")
+def concatenate(run: Run, lists: List) -> List:
+    result: List = []
+    for part in map(convert, lists):
+        added = part if type(part) is list else [part]
+        run.make(len(result) + len(added))
+        result += added
+    return result
+
+
+@builtin("insert before(list: list, position: number, newItem: any)")
+def insert_before(run: Run, members: List, position: Number, item: Any) -> List:
+    place = max(_place(members, position), 0)
+    run.make(len(members) + 1)
+    return [*members[:place], item, *members[place:]]
+
+
+@builtin("remove(list: list, position: number)")
+def remove(run: Run, members: List, position: Number) -> List:
+    place = _place(members, position)
+    run.make(len(members))
+    return members[: max(place, 0)] + members[max(place + 1, 0) :]
+
+
+@builtin("list replace(list: list, position: any, newItem: any)", "list replace(list: list, match: any, newItem: any)")
+def list_replace(run: Run, members: List, place: Any, item: Any) -> List:
+    """The standard's function, which Camunda's engine does not have: by position, or where `match(item, newItem)`."""
+    run.make(len(members))
+    if type(place) in NUMBERS:
+        index = _place(members, place)
+        if not 0 <= index < len(members):
+            raise UnfitArgumentError
+        return [*members[:index], item, *members[index + 1 :]]
+    if not is_function(place):
+        raise UnfitArgumentError
+    result = []
+    for member in map(convert, members):
+        matched = invoke("match", place, run, [member, item])
+        if type(matched) is not bool:
+            raise UnfitArgumentError
+        result.append(item if matched else member)
+    return result
+
+
+@builtin("reverse(list: list)")
+def reverse(run: Run, members: List) -> List:
+    run.make(len(members))
+    return members[::-1]
+
+
+@builtin("index of(list: list, match: any)")
+def index_of(run: Run, members: List, match: Any) -> list[int]:
+    run.spend(len(members) * 4)
+    return [place for place, member in enumerate(members, 1) if equals(member, match) is True]
+
+
+@builtin("union(lists: any..)")
+def union(run: Run, lists: List) -> List:
+    return distinct_values(run, concatenate(run, lists))
+
+
+@builtin("distinct values(list: list)")
+def distinct_values(run: Run, members: List) -> List:
+    """Each value once, in the order of its first place."""
+    run.spend(len(members) * 20)
+    return _first(members)
+
+
+def _first(members: List) -> List:
+    seen: dict[Any, Any] = {}
+    for member in members:
+        seen.setdefault(key_of(member), member)
+    return list(seen.values())
+
+
+@builtin("duplicate values(list: list)")
+def duplicate_values(run: Run, members: List) -> List:
+    """Each value that is there more than once, in the order of its first place."""
+    run.spend(len(members) * 20)
+    counted = Counter(map(key_of, members))
+    return [member for member in _first(members) if counted[key_of(member)] > 1]
+
+
+@builtin("flatten(list: list)")
+def flatten(run: Run, members: List) -> List:
+    result: List = []
+    _flatten(run, members, result)
+    return result
+
+
+def _flatten(run: Run, members: List, result: List) -> None:
+    run.spend(len(members) * 4)
+    for member in map(convert, members):
+        if type(member) is list:
+            _flatten(run, member, result)
+        else:
+            result.append(member)
+
+
+@builtin("partition(list: list, size: number)")
+def partition(run: Run, members: List, size: Number) -> list[List]:
+    step = int(size)
+    if step <= 0:
+        raise UnfitArgumentError
+    run.make(len(members))
+    return [members[start : start + step] for start in range(0, len(members), step)]
+
+
+@builtin("sort(list: list, precedes: any)")
+def sort(run: Run, members: List, precedes: Any) -> List:
+    """Sorted by a function of two members that tells whether the first comes before the second."""
+    if not is_function(precedes):
+        raise UnfitArgumentError
+
+    def order(left: Any, right: Any) -> int:
+        if invoke("precedes", precedes, run, [left, right]) is True:
+            return -1
+        return 1 if invoke("precedes", precedes, run, [right, left]) is True else 0
+
+    return sorted(map(convert, members), key=functools.cmp_to_key(order))

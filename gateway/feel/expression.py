@@ -1,0 +1,200 @@
+"""
+Expressions and unary tests that are parsed once and evaluated often.
+
+Both are immutable, safe to share between threads, and pickle as their text (with the extra functions, if there are any).
+Compiling happens on the first evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gateway.feel import ast, builtins
+from gateway.feel.budget import Budget, Run
+from gateway.feel.compiler import Compiler
+from gateway.feel.errors import Failure, FeelBudgetError, FeelError, FeelEvaluationError, FeelParseError
+from gateway.feel.functions import Function, merge
+from gateway.feel.parser import parse_expression, parse_tests
+from gateway.feel.scopes import FIRST_SLOT
+from gateway.feel.values import convert, convert_all
+
+assert builtins  # registers the built-in functions
+
+Context = Mapping[str, Any]
+Clock = Callable[[], datetime]
+_EMPTY: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """
+    The outcome of an explained evaluation: the value, or the error that it failed with, and the mistakes that became
+    null on the way.
+    """
+
+    value: Any
+    failures: tuple[Failure, ...] = ()
+    error: FeelEvaluationError | None = None
+
+
+class _Compiled:
+    """What expressions and unary tests have in common."""
+
+    __slots__ = ("_code", "_free", "_functions", "_names", "_slots", "_tree", "text")
+
+    text: str
+    """The text it was parsed from."""
+
+    _parse: Callable[[str, Iterable[str]], ast.Node]
+
+    def __init__(self, text: str, functions: Iterable[Function] = (), names: Iterable[str] = ()) -> None:
+        self.text = text
+        self._functions = tuple(functions)
+        self._names = tuple(names)
+        self._tree = type(self)._parse(text, self._names)
+        self._code: Callable[[list[Any]], Any] | None = None
+        self._free: frozenset[str] = frozenset()
+        self._slots: tuple[None, ...] = ()
+
+    @property
+    def tree(self) -> ast.Node:
+        """The syntax tree."""
+        return self._tree
+
+    @property
+    def names(self) -> frozenset[str]:
+        """
+        The variables that the expression may take from its context, functions that are no built-ins among them. Inside a
+        filter a name may also turn out to be an entry of the elements.
+        """
+        if self._code is None:
+            self._compile()
+        return self._free
+
+    def _compile(self) -> Callable[[list[Any]], Any]:
+        compiler = Compiler(merge(self._functions))
+        try:
+            code = compiler.compile(self._tree)
+        except RecursionError:
+            raise FeelParseError("nested too deeply", self.text, 0) from None
+        self._slots = (None,) * (compiler.scopes.size - FIRST_SLOT)
+        self._free = frozenset(compiler.scopes.free)
+        self._code = code
+        return code
+
+    def _evaluate(self, context: Context | None, run: Run) -> Any:
+        code = self._code or self._compile()
+        try:
+            return code([_EMPTY if context is None else context, run, *self._slots])
+        except FeelError as error:
+            raise self._located(error) from None
+        except RecursionError:
+            raise FeelBudgetError("The evaluation nests too deeply.", None, self.text) from None
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+            raise FeelEvaluationError(f"{type(error).__name__}: {error}", None, self.text) from error
+
+    def _located(self, error: FeelError) -> FeelError:
+        """The error with the text of the expression that failed, the innermost one if several are nested."""
+        if isinstance(error, FeelEvaluationError) and error.source is None:
+            return type(error)(error.reason, error.kind, self.text)
+        return error
+
+    def _explain(self, context: Context | None, run: Run) -> Evaluation:
+        run.failures = failures = []
+        try:
+            value = self._evaluate(context, run)
+        except FeelEvaluationError as error:
+            return Evaluation(None, tuple(failures), error)
+        return Evaluation(convert_all(value), tuple(failures))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return (self.text, self._functions, self._names) == (other.text, other._functions, other._names)  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.text, self._functions))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.text, self._functions, self._names)
+
+    def unparse(self) -> str:
+        """FEEL text of the syntax tree: normalized, without comments."""
+        return ast.unparse(self._tree)
+
+
+def _make_run(budget: Budget | None, clock: Clock | None) -> Run:
+    run = Run()
+    if budget is not None:
+        run.limit(budget)
+    if clock is not None:
+        run.clock = clock
+    return run
+
+
+class Expression(_Compiled):
+    """A parsed expression. Made by `parse`."""
+
+    __slots__ = ()
+    _parse = staticmethod(parse_expression)
+
+    def evaluate(self, context: Context | None = None, *, budget: Budget | None = None, clock: Clock | None = None) -> Any:
+        """
+        The value for a context, whose data are read as they are when the expression touches them.
+
+        What the value shares with the context is not copied. `clock` gives the time of `now()` and `today()`. Raises
+        FeelEvaluationError, and FeelBudgetError when the budget does not suffice.
+        """
+        if budget is None and clock is None:
+            return self._evaluate(context, Run())
+        return self._evaluate(context, _make_run(budget, clock))
+
+    def explain(
+        self, context: Context | None = None, *, budget: Budget | None = None, clock: Clock | None = None
+    ) -> Evaluation:
+        """The value, or the error, together with the suppressed failures: why something is null."""
+        return self._explain(context, _make_run(budget, clock))
+
+
+class UnaryTests(_Compiled):
+    """Parsed unary tests. Made by `parse_unary_tests`."""
+
+    __slots__ = ()
+    _parse = staticmethod(parse_tests)
+
+    def evaluate(
+        self,
+        value: Any = None,
+        context: Context | None = None,
+        *,
+        budget: Budget | None = None,
+        clock: Clock | None = None,
+    ) -> bool | None:
+        """Whether the value passes; None where it can't be compared. Raises as `Expression.evaluate` does."""
+        run = _make_run(budget, clock)
+        run.input = convert(value)
+        return self._evaluate(context, run)  # type: ignore[no-any-return]
+
+    def explain(
+        self,
+        value: Any = None,
+        context: Context | None = None,
+        *,
+        budget: Budget | None = None,
+        clock: Clock | None = None,
+    ) -> Evaluation:
+        """The result, or the error, together with the suppressed failures."""
+        run = _make_run(budget, clock)
+        run.input = convert(value)
+        return self._explain(context, run)
+
+
