@@ -381,7 +381,7 @@ def _fraction(value: float) -> str:
     """A double as Java prints it: `1.5`, `100.0`, `1.0E7`, `1.5E-4`."""
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return str(value)
-    digits, _, exponent = f"{Decimal(repr(value)):E}".partition("E")
+    digits, _, exponent = f"{Decimal(repr(value)).normalize():E}".partition("E")
     return f"{digits if '.' in digits else digits + '.0'}E{int(exponent)}"
 
 

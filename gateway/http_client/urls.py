@@ -24,6 +24,7 @@ _ILLEGAL = {
     "authority": re.compile(r"[^\w\-.~!$&'()*+,;=:@%\[\]]|[\x00-\x20\x7f-\xa0\u2028\u2029]"),
     "path": re.compile(r"[\x00-\x20\"<>\[\\\]^`{|}\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"),
     "query": re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"),
+    "fragment": re.compile(r"[\x00-\x20\"#<>\\^`{|}\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"),
 }
 _PARTS = re.compile(r"(https?):(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL | re.IGNORECASE)
 
@@ -78,7 +79,7 @@ def verbatim_url(url: str, parameters: Sequence[Parameter] = ()) -> Url:
     """
     scheme, authority, path, query, fragment = _split(url)
     _escapes(url)
-    for part, value in (("path", path), ("query", query), ("query", fragment)):
+    for part, value in (("path", path), ("query", query), ("fragment", fragment)):
         if value and (found := _ILLEGAL[part].search(value)):
             raise MalformedUrl(f"Illegal character in {part} at index {url.find(value) + found.start()}: {url}")
     if parameters:
