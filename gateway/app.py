@@ -109,19 +109,19 @@ async def running(
     metrics: Metrics,
     providers: Sequence[secrets.SecretProvider] | None = None,
     host: str | None = None,
+    http: HttpClient | None = None,
 ) -> AsyncIterator[Runtime]:
-    """A runtime over an engine, drained when the block ends. providers: in place of those that the settings name."""
-    http_settings = _http_settings(settings)
+    """A runtime over an engine, drained when the block ends. providers, http: in place of those that the settings name."""
     health = Health()
     threads = ThreadPoolExecutor(settings.jobs.sync_threads, thread_name_prefix="connector")
-    async with HttpClient(http_settings) as http:
-        documents = Documents(EngineStore(engine), http.download)
+    async with http or HttpClient(_http_settings(settings)) as client:
+        documents = Documents(EngineStore(engine), client.download)
         environment = Environment(
-            http=http,
+            http=client,
             documents=documents,
             secrets=secrets.Secrets(secret_providers(settings) if providers is None else providers, masker),
             secret_filter=_secret_filter(settings, engine),
-            intrinsics=Intrinsics(documents, http, _plugins(INTRINSIC_FUNCTIONS)),
+            intrinsics=Intrinsics(documents, client, _plugins(INTRINSIC_FUNCTIONS)),
             threads=threads,
             now=time.monotonic,
         )
