@@ -63,8 +63,7 @@ class EngineRun:
 
     async def advance(self, seconds: float) -> None:
         """Puts the engine's clock forward: timers, back-offs and leases of the engine run out."""
-        self.engine.advance(seconds)
-        await asyncio.sleep(0)
+        await self.engine.advance(seconds)
 
 
 @asynccontextmanager
@@ -80,7 +79,7 @@ async def engine(
 
     process: BPMN text, or the path of a file; http: in place of the real client; settings: as environment variables.
     """
-    text = process if isinstance(process, str) and process.lstrip().startswith("<") else Path(process).read_text()
+    text = _text(process)
     environment = {"SERVER_PORT": "0", "GATEWAY_SHUTDOWN_GRACE": "1s", **(settings or {})}
     async with AsyncExitStack() as stack:
         embedded = EmbeddedEngine(clock=VirtualClock())
@@ -99,3 +98,9 @@ async def engine(
             )
         )
         yield EngineRun(embedded, runtime)
+
+
+def _text(process: str | Path) -> str:
+    if isinstance(process, str) and process.lstrip().startswith("<"):
+        return process
+    return Path(process).read_text()
