@@ -194,7 +194,6 @@ async def _prepare(request: HttpJsonRequest, job: JobContext) -> HttpRequest:
     tls = request.clientTls or ClientTls()
     connect = request.connectionTimeoutInSeconds
     read = request.readTimeoutInSeconds
-    read_timeout = read if read is not None else connect if connect is not None else DEFAULT_TIMEOUT
     entity = await _entity(request)
     return HttpRequest(
         request.method,
@@ -203,11 +202,11 @@ async def _prepare(request: HttpJsonRequest, job: JobContext) -> HttpRequest:
         entity.body,
         entity_type=entity.type,
         connect_timeout=connect if connect is not None else DEFAULT_TIMEOUT,
-        read_timeout=read_timeout,
+        read_timeout=read if read is not None else connect if connect is not None else DEFAULT_TIMEOUT,
         tls=tls_material(tls.clientCertificate, tls.clientPrivateKey, tls.privateKeyPassword, tls.trustedCertificate),
         follow_redirects=request.followRedirects,
         credentials=CREDENTIALS | {name.lower() for name, _ in headers},
-        max_pause=min(read_timeout or job.remaining, job.remaining),
+        max_pause=job.remaining,
     )
 
 

@@ -260,8 +260,7 @@ class HttpClient:
         if not retry or response.status not in _BUSY:
             return response
         pause = _pause(response.headers.get("retry-after"))
-        longest = request.max_pause if request.max_pause is not None else request.read_timeout or pause
-        if pause > longest:
+        if pause > request.max_pause:
             return response
         response.close()
         await self._sleep(pause + random.uniform(0, 0.1))  # noqa: S311 - spreads load, guards nothing

@@ -13,6 +13,7 @@ from gateway.http_client.urls import Url
 from gateway.http_client.wire import Body, Message, header_pair
 
 DEFAULT_TIMEOUT: Final = 20.0
+LONGEST_PAUSE: Final = 60.0
 ACCEPT_ENCODING: Final = "gzip, deflate, x-gzip"
 CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 _ENTITY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -75,7 +76,7 @@ class HttpRequest:
     headers: sent first, in order, none twice unless given twice; the client adds Accept-Encoding, Host, the length, Connection and
     User-Agent where they are not given. entity_type: the content type when `headers` has none. length: of a streamed body.
     credentials: names of headers, in lower case, that do not follow a redirect to another origin. max_pause: the longest wait
-    for the silent retry; a server that asks for more is not asked again.
+    for the silent retry, in seconds; a server that asks for more is not asked again.
     """
 
     method: str
@@ -90,7 +91,7 @@ class HttpRequest:
     follow_redirects: bool = False
     credentials: frozenset[str] = CREDENTIALS
     retry: bool = True
-    max_pause: float | None = None
+    max_pause: float = LONGEST_PAUSE
 
     def message(self, user_agent: str, proxy_authorization: str | None, *, absolute: bool) -> Message:
         """The complete request. Raises InvalidHeader, and HttpProtocolError for headers that frame the body."""

@@ -18,13 +18,14 @@ QUERY_SAFE = "!$'()*,;:@/?"
 Parameter = tuple[str, str | None]
 """Name and value; without a value the name stands alone, an empty value keeps its `=`."""
 
-_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# What java.net.URI lets stand in each part; other characters beyond ASCII may stand unless they are space or control.
-_ILLEGAL = {
-    "authority": re.compile(r"[^\w\-.~!$&'()*+,;=:@%\[\]]|[\x00-\x20\x7f-\xa0\u2028\u2029]"),
-    "path": re.compile(r"[\x00-\x20\"<>\[\\\]^`{|}\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"),
-    "query": re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"),
-    "fragment": re.compile(r"[\x00-\x20\"#<>\\^`{|}\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"),
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SPACES = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# What java.net.URI lets stand in each part is everything but these.
+_OFFENCE = {
+    "authority": re.compile(rf"[{_SPACES}\"#<>\\^`{{|}}]"),
+    "path": re.compile(rf"[{_SPACES}\"#<>\[\]\\^`{{|}}]|{_BAD_ESCAPE.pattern}"),
+    "query": re.compile(rf"[{_SPACES}\"#<>\\^`{{|}}]|{_BAD_ESCAPE.pattern}"),
+    "fragment": re.compile(rf"[{_SPACES}\"#<>\\^`{{|}}]|{_BAD_ESCAPE.pattern}"),
 }
 _PARTS = re.compile(r"(https?):(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL | re.IGNORECASE)
 
@@ -61,8 +62,9 @@ def encode_url(url: str, parameters: Sequence[Parameter] = ()) -> Url:
     Raises InvalidUrl (scheme or host is missing), MalformedUrl (an escape that is none), HttpProtocolError (user info).
     """
     text = url.strip("".join(map(chr, range(33))))
-    scheme, authority, path, query, _ = _split(text)
-    _escapes(text)
+    scheme, authority, path, query, fragment = _split(text)
+    if _BAD_ESCAPE.search(text):
+        _check(text, path=path, query=query, fragment=fragment)
     path = "/".join(quote(_decode(segment), safe=PATH_SAFE) for segment in path.split("/"))
     pairs = _grouped(query or "")
     if parameters:
@@ -78,10 +80,7 @@ def verbatim_url(url: str, parameters: Sequence[Parameter] = ()) -> Url:
     Raises InvalidUrl (scheme or host is missing), MalformedUrl (not a URI), HttpProtocolError (user info).
     """
     scheme, authority, path, query, fragment = _split(url)
-    _escapes(url)
-    for part, value in (("path", path), ("query", query), ("fragment", fragment)):
-        if value and (found := _ILLEGAL[part].search(value)):
-            raise MalformedUrl(f"Illegal character in {part} at index {url.find(value) + found.start()}: {url}")
+    _check(url, path=path, query=query, fragment=fragment)
     if parameters:
         pieces = [p for p in (query or "").split("&") if p.partition("=")[0]]
         pairs = [(_decode(n), _decode(v) if eq else None) for n, eq, v in (p.partition("=") for p in pieces)]
@@ -103,9 +102,13 @@ def _split(url: str) -> tuple[str, str, str, str | None, str | None]:
     return scheme.lower(), authority or "", path, query, fragment
 
 
-def _escapes(url: str) -> None:
-    if found := _ESCAPE.search(url):
-        raise MalformedUrl(f"Malformed escape pair at index {found.start()}: {url}")
+def _check(url: str, **parts: str | None) -> None:
+    """Raises MalformedUrl for the first character or escape that its part of the URL cannot have."""
+    start = url.index("//") + 2 if "//" in url else 0
+    for part, value in parts.items():
+        if value and (match := _OFFENCE[part].search(value)):
+            what = "Malformed escape pair" if match[0] == "%" else f"Illegal character in {part}"
+            raise MalformedUrl(f"{what} at index {url.index(value, start) + match.start()}: {url}")
 
 
 def _decode(text: str) -> str:
@@ -147,8 +150,7 @@ def _url(url: str, scheme: str, authority: str, path: str, query: str | None) ->
 
 
 def _host_and_port(url: str, scheme: str, authority: str) -> tuple[str, int]:
-    if found := _ILLEGAL["authority"].search(authority):
-        raise MalformedUrl(f"Illegal character in authority at index {url.find(authority) + found.start()}: {url}")
+    _check(url, authority=authority)
     if "@" in authority:
         raise HttpProtocolError
     literal = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::(\d*))?", authority)
