@@ -85,7 +85,9 @@ class Run:
     def make_text(self, length: int) -> None:
         """Pay for a string of this length that is about to be made."""
         if length > self.size:
-            raise FeelBudgetError(f"The evaluation makes a string of length {length}, more than the limit of {self.size}.")
+            raise FeelBudgetError(
+                f"The evaluation makes a string of length {length}, more than the limit of {self.size}."
+            )
         self.steps -= length >> 3
         if self.steps < 0:
             self.exhausted()

@@ -165,7 +165,8 @@ class Compiler:
         first = self.compile(node.first)
         rest = [(sign, self.compile(operand)) for sign, operand in node.rest]
         self.weight += _STEP * len(rest)
-        return self.fold(operators.calculate(first, rest), first, *(code for _, code in rest))
+        code = operators.calculate(first, rest, self.constants, self.scopes.peeks)
+        return self.fold(code, first, *(operand for _, operand in rest))
 
     def logic(self, node: ast.Logic) -> Code:
         operands = [self.compile(operand) for operand in node.operands]
@@ -173,11 +174,13 @@ class Compiler:
 
     def comparison(self, node: ast.Comparison) -> Code:
         left, right = self.compile(node.left), self.compile(node.right)
-        if node.operator in {"=", "!="}:
-            return operators.equal(left, right, negated=node.operator == "!=")
         constant = self.constants.get(right)
+        if node.operator in {"=", "!="}:
+            if type(constant) is int or type(constant) is str:
+                return operators.equal_constant(left, constant, negated=node.operator == "!=")
+            return operators.equal(left, right, negated=node.operator == "!=")
         if type(constant) is int:
-            return operators.order_constant(node.operator, left, constant)
+            return operators.order_constant(node.operator, left, constant, self.scopes.peeks.get(left))
         return operators.order(node.operator, left, right)
 
     def between(self, node: ast.Between) -> Code:
@@ -375,8 +378,7 @@ def step(run: Run, value: Any, name: str) -> Any:
     """`value.name` for all but an entry that is there."""
     kind = type(value)
     if kind is list:
-        run.spend(len(value) * _STEP)
-        return [step(run, convert(member), name) for member in value]
+        return _column(run, value, name)
     if kind is dict:
         if name in value:
             return convert(value[name])
@@ -386,9 +388,7 @@ def step(run: Run, value: Any, name: str) -> Any:
             run.fail(FailureKind.NO_CONTEXT_ENTRY_FOUND, f"No context entry found with key '{name}'. {reason}")
         return None
     if value is None:
-        run.fail(
-            FailureKind.NO_CONTEXT_ENTRY_FOUND, f"No context entry found with key '{name}'. The context is null"
-        )
+        run.fail(FailureKind.NO_CONTEXT_ENTRY_FOUND, f"No context entry found with key '{name}'. The context is null")
         return None
     properties = _RANGE_PROPERTIES if kind is FeelRange else PROPERTIES.get(kind, {})
     if name in properties:
@@ -398,6 +398,20 @@ def step(run: Run, value: Any, name: str) -> Any:
         reason = f"No property found with name '{name}' of value '{shown(value)}'. Available properties: {available}"
         run.fail(FailureKind.NO_PROPERTY_FOUND, reason)
     return None
+
+
+def _column(run: Run, members: list[Any], name: str) -> list[Any]:
+    """`list.name`: of each member."""
+    run.spend(len(members) * _STEP)
+    plain = PLAIN
+    column = []
+    for member in members:
+        if type(member) is dict and name in member:
+            value = member[name]
+            column.append(value if type(value) in plain else convert(value))
+        else:
+            column.append(step(run, convert(member), name))
+    return column
 
 
 _RANGE_PROPERTIES: dict[str, Callable[[FeelRange], Any]] = {

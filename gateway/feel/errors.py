@@ -50,9 +50,7 @@ class FeelParseError(FeelError):
 
     def __str__(self) -> str:
         shown = _shorten(self.source)
-        return (
-            f"failed to parse expression '{shown}': {self.reason} at line {self.line}, column {self.column}\n{self.caret}"
-        )
+        return f"failed to parse expression '{shown}': {self.reason} at line {self.line}, column {self.column}\n{self.caret}"
 
 
 class FeelEvaluationError(FeelError):

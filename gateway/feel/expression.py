@@ -89,18 +89,20 @@ class _Compiled:
         code = self._code or self._compile()
         try:
             return code([_EMPTY if context is None else context, run, *self._slots])
-        except FeelError as error:
-            raise self._located(error) from None
-        except RecursionError:
-            raise FeelBudgetError("The evaluation nests too deeply.", None, self.text) from None
-        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
-            raise FeelEvaluationError(f"{type(error).__name__}: {error}", None, self.text) from error
+        except Exception as error:
+            raise self._failure(error) from error
 
-    def _located(self, error: FeelError) -> FeelError:
-        """The error with the text of the expression that failed, the innermost one if several are nested."""
-        if isinstance(error, FeelEvaluationError) and error.source is None:
-            return type(error)(error.reason, error.kind, self.text)
-        return error
+    def _failure(self, error: Exception) -> FeelError:
+        """
+        The error for what went wrong inside: it names the expression that failed, the innermost one if several are nested.
+        """
+        if isinstance(error, FeelEvaluationError):
+            return type(error)(error.reason, error.kind, self.text) if error.source is None else error
+        if isinstance(error, FeelError):
+            return error
+        if isinstance(error, RecursionError):
+            return FeelBudgetError("The evaluation nests too deeply.", None, self.text)
+        return FeelEvaluationError(f"{type(error).__name__}: {error}", None, self.text)
 
     def _explain(self, context: Context | None, run: Run) -> Evaluation:
         run.failures = failures = []
@@ -147,16 +149,22 @@ class Expression(_Compiled):
     __slots__ = ()
     _parse = staticmethod(parse_expression)
 
-    def evaluate(self, context: Context | None = None, *, budget: Budget | None = None, clock: Clock | None = None) -> Any:
+    def evaluate(
+        self, context: Context | None = None, *, budget: Budget | None = None, clock: Clock | None = None
+    ) -> Any:
         """
         The value for a context, whose data are read as they are when the expression touches them.
 
         What the value shares with the context is not copied. `clock` gives the time of `now()` and `today()`. Raises
         FeelEvaluationError, and FeelBudgetError when the budget does not suffice.
         """
-        if budget is None and clock is None:
-            return self._evaluate(context, Run())
-        return self._evaluate(context, _make_run(budget, clock))
+        code = self._code
+        if code is None or context is None or budget is not None or clock is not None:
+            return self._evaluate(context, _make_run(budget, clock))
+        try:
+            return code([context, Run(), *self._slots])
+        except Exception as error:
+            raise self._failure(error) from error
 
     def explain(
         self, context: Context | None = None, *, budget: Budget | None = None, clock: Clock | None = None
@@ -196,5 +204,3 @@ class UnaryTests(_Compiled):
         run = _make_run(budget, clock)
         run.input = convert(value)
         return self._explain(context, run)
-
-

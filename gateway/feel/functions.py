@@ -77,7 +77,9 @@ REGISTRY: dict[str, tuple[Builtin, ...]] = {}
 """All built-in functions by name."""
 
 
-def builtin(*signatures: str, pure: bool = True, by_name: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def builtin(
+    *signatures: str, pure: bool = True, by_name: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """
     Register an implementation under signatures such as `substring(string: string, start position: number)`.
 
@@ -187,7 +189,9 @@ def pack(entry: Builtin, arguments: list[Any]) -> list[Any]:
     return arguments
 
 
-def call_python(name: str, function: Callable[..., Any], run: Run, arguments: list[Any], names: list[str] | None) -> Any:
+def call_python(
+    name: str, function: Callable[..., Any], run: Run, arguments: list[Any], names: list[str] | None
+) -> Any:
     """Call a callable of the context; a wrong number or wrong names of arguments give null."""
     parameters = python_parameters(function)
     if names is not None:

@@ -32,9 +32,13 @@ token = re.compile(
 """The next token from a position; `lastindex` of the match is its kind."""
 
 skip = re.compile(_SKIP, re.DOTALL).match
-key = re.compile(rf'{_SKIP}(?:({_STRING})|`([^`]++)`|([^"{{}}:,\[\]`]++)){_SKIP}:', re.DOTALL).match
-parameter_name = re.compile(rf"{_SKIP}(?:`([^`]++)`|([^\s\"(){{}}\[\],:.?@`][^\"(){{}}\[\],:.?@`]*+)){_SKIP}(?=[:,)])", re.DOTALL).match
-argument_name = re.compile(rf"{_SKIP}(?:`([^`]++)`|([^\s\d\"(){{}}\[\],:.?@`][^\"(){{}}\[\],:.?@`]*+)){_SKIP}:", re.DOTALL).match
+key = re.compile(rf'{_SKIP}(?:({_STRING})|`([^`]++)`|([^"{{}}:,\[\]`\s][^"{{}}:,\[\]`]*+)){_SKIP}:', re.DOTALL).match
+parameter_name = re.compile(
+    rf"{_SKIP}(?:`([^`]++)`|([^\s\"(){{}}\[\],:.?@`][^\"(){{}}\[\],:.?@`]*+)){_SKIP}(?=[:,)])", re.DOTALL
+).match
+argument_name = re.compile(
+    rf"{_SKIP}(?:`([^`]++)`|([^\s\d\"(){{}}\[\],:.?@`][^\"(){{}}\[\],:.?@`]*+)){_SKIP}:", re.DOTALL
+).match
 more_words = re.compile(rf"((?:{_SPACE}++{_NAME})++){_SKIP}\(", re.DOTALL).match
 wordy_function = re.compile(
     rf"{_SPACE}++((?:and{_SPACE}++(?:time|months{_SPACE}++duration))|or{_SPACE}++else){_SKIP}\(", re.DOTALL

@@ -81,17 +81,11 @@ def each(source: Code, slot: int, body: Code, weight: int) -> Code:
     """`for x in source return body`."""
 
     def loop(frame: Frame) -> list[Any] | None:
-        items = source(frame)
-        if type(items) is not list:
-            items = _source(frame, source=lambda _: items)
-            if items is None:
-                return None
+        items = _source(frame, source)
+        if items is None:
+            return None
         frame[1].spend(_length(items) * weight)
-        result = []
-        append = result.append
-        for frame[slot] in items:
-            append(body(frame))
-        return result
+        return [body(frame) for frame[slot] in items]
 
     return loop
 

@@ -15,7 +15,9 @@ from gateway.feel.errors import FeelEvaluationError
 DECIMALS = Context(prec=34, rounding=ROUND_HALF_EVEN, Emin=-6143, Emax=6144, capitals=1, clamp=0, flags=[], traps=[])
 """IEEE decimal128. Nothing traps: what can't be computed is not finite, and becomes null."""
 
-EXACT = Context(prec=20_000, rounding=ROUND_HALF_EVEN, Emin=-50_000, Emax=50_000, capitals=1, clamp=0, flags=[], traps=[])
+EXACT = Context(
+    prec=20_000, rounding=ROUND_HALF_EVEN, Emin=-50_000, Emax=50_000, capitals=1, clamp=0, flags=[], traps=[]
+)
 """For rounding to a scale, where no digit may get lost on the way."""
 
 _EXACT_PRODUCT = 10**34

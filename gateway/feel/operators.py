@@ -8,7 +8,7 @@ The frequent case of each (whole numbers, two strings, true and false) is decide
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -37,24 +37,67 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_FAST: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+_SMALL, _LARGE = 10**9, 10**24
 _LONG_CHAIN = 8
 _PRODUCT_LIMIT = 10**34
 
 
-def calculate(first: Code, rest: Sequence[tuple[str, Code]]) -> Code:
+Peek = tuple[int, str | None]
+
+
+def calculate(
+    first: Code, rest: Sequence[tuple[str, Code]], constants: Mapping[Code, Any], peeks: Mapping[Code, Peek]
+) -> Code:
     """`first + a - b ..`: operators of one precedence."""
     if len(rest) > _LONG_CHAIN:
         return _chain(first, [(_SLOW[sign], code) for sign, code in rest])
     for sign, code in rest:
-        if sign == "+":
-            first = _plus(first, code)
-        elif sign == "-":
-            first = _minus(first, code)
-        elif sign == "*":
-            first = _times(first, code)
+        constant = constants.get(code)
+        if type(constant) is int and sign in _FAST and abs(constant) < _SMALL:
+            first = _with_int(_FAST[sign], _SLOW[sign], first, constant, peeks.get(first))
+        elif type(constant) is str and sign == "+":
+            first = _with_text(first, constant)
+        elif sign in _INLINE:
+            first = _INLINE[sign](first, code)
         else:
             first = _other(_SLOW[sign], first, code)
     return first
+
+
+def _with_int(fast: Callable[[int, int], int], slow: Slow, left: Code, y: int, peek: Peek | None) -> Code:
+    """An operator with a small constant on its right."""
+
+    def calculated(frame: Frame) -> Any:
+        x = left(frame)
+        if type(x) is int and -_LARGE < x < _LARGE:
+            return fast(x, y)
+        return slow(frame[1], x, y)
+
+    if peek is None or peek[1] is not None:
+        return calculated
+    slot = peek[0]
+
+    def of_local(frame: Frame) -> Any:
+        x = frame[slot]
+        if type(x) is int and -_LARGE < x < _LARGE:
+            return fast(x, y)
+        return calculated(frame)
+
+    return of_local
+
+
+def _with_text(left: Code, y: str) -> Code:
+    """A constant string appended."""
+    room = 100 - len(y)
+
+    def appended(frame: Frame) -> Any:
+        x = left(frame)
+        if type(x) is str and len(x) <= room:
+            return x + y
+        return arithmetic.add(frame[1], x, y)
+
+    return appended
 
 
 def _chain(first: Code, rest: list[tuple[Slow, Code]]) -> Code:
@@ -113,6 +156,9 @@ def _times(left: Code, right: Code) -> Code:
     return times
 
 
+_INLINE: dict[str, Callable[[Code, Code], Code]] = {"+": _plus, "-": _minus, "*": _times}
+
+
 def _other(slow: Slow, left: Code, right: Code) -> Code:
     return lambda frame: slow(frame[1], left(frame), right(frame))
 
@@ -139,7 +185,7 @@ def order(sign: str, left: Code, right: Code) -> Code:
     return ordered
 
 
-def order_constant(sign: str, left: Code, y: int) -> Code:
+def order_constant(sign: str, left: Code, y: int, peek: Peek | None) -> Code:
     """`left < 5` and its like."""
     fast = _ORDER[sign]
 
@@ -149,7 +195,23 @@ def order_constant(sign: str, left: Code, y: int) -> Code:
             return fast(x, y)
         return compared(frame[1], fast, x, y)
 
-    return ordered
+    if peek is None:
+        return ordered
+    slot, name = peek
+
+    def of_local(frame: Frame) -> bool | None:
+        x = frame[slot]
+        return fast(x, y) if type(x) is int else ordered(frame)
+
+    def of_entry(frame: Frame) -> bool | None:
+        item = frame[slot]
+        if type(item) is dict:
+            x = item.get(name)
+            if type(x) is int:
+                return fast(x, y)
+        return ordered(frame)
+
+    return of_local if name is None else of_entry
 
 
 def compared(run: Run, fast: Callable[[Any, Any], bool], x: Any, y: Any) -> bool | None:
@@ -174,6 +236,20 @@ def equal(left: Code, right: Code, *, negated: bool) -> Code:
         y = right(frame)
         kind = type(x)
         if kind is type(y) and kind in _SCALARS:
+            return (x == y) is not negated
+        result = same(frame[1], x, y)
+        return result if result is None else result is not negated
+
+    return compares
+
+
+def equal_constant(left: Code, y: int | str, *, negated: bool) -> Code:
+    """`left = "a"` and its like."""
+    wanted = type(y)
+
+    def compares(frame: Frame) -> bool | None:
+        x = left(frame)
+        if type(x) is wanted:
             return (x == y) is not negated
         result = same(frame[1], x, y)
         return result if result is None else result is not negated
@@ -321,8 +397,11 @@ def test_value(operand: Code, *, literal: bool) -> Code:
     def passes(frame: Frame) -> bool | None:
         run = frame[1]
         value = operand(frame)
-        if value is True and not literal:
-            return True
+        if not literal:
+            if value is True:
+                return True
+            if value is False:
+                return run.input is False
         if type(value) is list:
             run.spend(len(value) * 4)
             return any(equals(run.input, member) is True for member in value) or equals(run.input, value) is True

@@ -378,7 +378,7 @@ class _Parser:
                 self.advance()
                 self.fail("expected the name of an argument and ':'")
             self.move(match.end())
-            names.append(match[1] or lexer.words(match[2]))
+            names.append(match[1] or match[2].rstrip())
             arguments.append(self.expression())
             if not self.is_sign(","):
                 self.expect(")")
@@ -463,28 +463,26 @@ class _Parser:
 
     def context(self) -> ast.Node:
         entries: list[tuple[str, ast.Node]] = []
-        end = self.end
-        self.advance()
-        if self.is_sign("}"):
-            self.advance()
-            return ast.ContextLiteral(entries)
         while True:
-            match = lexer.key(self.source, end)
+            match = lexer.key(self.source, self.end)
             if match is None:
-                self.fail(f"expected a key and ':' but found {self.found()}")
-            name = lexer.unquote(match[1]) if match[1] else match[2] or lexer.words(match[3])
-            if not name and not match[1]:
-                self.fail("expected a key before ':'")
+                self.advance()
+                if entries or not self.is_sign("}"):
+                    self.fail(f"expected a key and ':' but found {self.found()}")
+                self.advance()
+                return ast.ContextLiteral(entries)
+            name = match[3]
+            if name is not None:
+                name = name.rstrip()
+            else:
+                name = lexer.unquote(match[1]) if match[1] else match[2]
             self.move(match.end())
-            value = self.expression()
-            entries.append((name, value))
+            entries.append((name, self.expression()))
             if " " in name:
                 self.learn(name)
-            if not self.is_sign(","):
+            if self.text != "," or self.kind != SIGN:
                 self.expect("}")
                 return ast.ContextLiteral(entries)
-            end = self.end
-            self.advance()
 
     # Keywords. Each gives None where the word is meant as a name.
 
@@ -556,7 +554,7 @@ class _Parser:
             match = lexer.parameter_name(self.source, end)
             if match is None:
                 self.fail(f"expected the name of a parameter but found {self.found()}")
-            name = match[1] or lexer.words(match[2])
+            name = match[1] or match[2].rstrip()
             parameters.append(name)
             self.learn(name)
             self.move(match.end())
@@ -601,7 +599,9 @@ class _Parser:
             return ast.Type(lexer.words(wordy[1]))
         if self.kind == STRING:  # as the documentation writes it: instance of "date and time"
             name = lexer.unquote(self.text)
-        elif self.kind == QUOTED or (self.kind == NAME and (self.text == "function" or self.text not in lexer.RESERVED)):
+        elif self.kind == QUOTED or (
+            self.kind == NAME and (self.text == "function" or self.text not in lexer.RESERVED)
+        ):
             name = self.text
         else:
             self.fail(f"expected the name of a type but found {self.found()}")
@@ -629,7 +629,7 @@ class _Parser:
             match = lexer.argument_name(self.source, self.start())
             if match is None:
                 self.fail(f"expected a key and ':' but found {self.found()}")
-            node.keys.append(match[1] or lexer.words(match[2]))
+            node.keys.append(match[1] or match[2].rstrip())
             self.move(match.end())
             node.arguments.append(self.type())
             if self.is_sign(","):

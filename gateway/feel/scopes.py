@@ -38,6 +38,8 @@ class Scopes:
         self.stack: list[Scope] = []
         self.size = FIRST_SLOT
         self.free: set[str] = set()
+        self.peeks: dict[Code, tuple[int, str | None]] = {}
+        """Where the code of a local name most probably finds its value: in a slot, or in an entry of what is there."""
 
     def slot(self) -> int:
         """A new slot."""
@@ -72,6 +74,11 @@ class Scopes:
         code = _context_variable(name) if slot is None else _local(slot)
         for element, is_item in reversed(elements):
             code = _item(element, code) if is_item else _entry(element, name, code)
+        if elements:
+            element, is_item = elements[0]
+            self.peeks[code] = (element, None if is_item else name)
+        elif slot is not None:
+            self.peeks[code] = (slot, None)
         return code
 
     def lookup(self, name: str) -> Code | None:

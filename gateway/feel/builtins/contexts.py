@@ -12,7 +12,9 @@ from gateway.feel.values import convert
 Context = dict[str, Any]
 
 
-@builtin("get value(context: context, key: any)", "get value(m: context, key: any)", "get value(context: context, keys: any)")
+@builtin(
+    "get value(context: context, key: any)", "get value(m: context, key: any)", "get value(context: context, keys: any)"
+)
 def get_value(run: Run, context: Context, key: Any) -> Any:
     """The value of a key; a list of keys is a path."""
     if type(key) is str:

@@ -198,9 +198,7 @@ def extract(run: Run, text: str, pattern: str) -> list[str]:
 
 
 def _all(run: Run, text: str, pattern: str, flags: str) -> list[Any]:
-    matches = _timed(
-        run, pattern, flags, lambda expression, limit: list(expression.finditer(text, timeout=limit))
-    )
+    matches = _timed(run, pattern, flags, lambda expression, limit: list(expression.finditer(text, timeout=limit)))
     run.make(len(matches) * 10)
     return matches  # type: ignore[no-any-return]
 
