@@ -99,6 +99,8 @@ class Section(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
+            if isinstance(value, tuple):
+                value = tuple(mask_url(item) if isinstance(item, str) else item for item in value)
             yield name, mask_url(value) if isinstance(value, str) else value
 
 

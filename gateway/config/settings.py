@@ -20,7 +20,7 @@ from gateway.config.connectors import (
     worker_settings,
 )
 from gateway.config.keys import KEYS, Key
-from gateway.config.model import Client, Connector, Jobs, Refused, Root, display
+from gateway.config.model import Client, Connector, Jobs, Refused, Root, Section, display
 from gateway.config.sources import ConfigurationError, Sources, read_sources
 from gateway.engine.settings import (
     AuthSettings,
@@ -177,7 +177,7 @@ def _filled(kind: type[Any], section: Any) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for part in fields(kind):
         value = _plain(getattr(section, part.name, None))
-        if value is not None and not hasattr(value, "model_fields"):
+        if value is not None and not isinstance(value, Section):
             out[part.name] = Path(value) if isinstance(value, str) and part.name.endswith("_path") else value
     return out
 

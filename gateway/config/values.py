@@ -113,7 +113,7 @@ def parse_url(text: object, *, schemes: frozenset[str] = frozenset({"http", "htt
     url = str(text).strip()
     try:
         parts = urlsplit(url)
-        valid = parts.scheme.lower() in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+        valid = parts.scheme.lower() in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
     if not valid:
