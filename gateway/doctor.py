@@ -7,7 +7,6 @@ What it finds is a `Report`: `problems` are what will fail, `notes` are what is 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -201,8 +200,7 @@ async def _definitions(engine: Engine, timeout: float) -> AsyncIterator[Definiti
 
 
 async def _usage(engine: Engine, report: Report, timeout: float) -> list[_Task]:
-    async with aclosing(_definitions(engine, timeout)) as found:  # type: ignore[type-var]
-        definitions = [definition async for definition in found]
+    definitions = [definition async for definition in _definitions(engine, timeout)]
     report.definitions = len(definitions)
     if len(definitions) >= _MAX_DEFINITIONS:
         report.notes.append(f"only the first {_MAX_DEFINITIONS} processes were looked at")
