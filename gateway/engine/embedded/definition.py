@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gateway import bpmn, feel, jsontext
 from gateway.engine import DEFAULT_TENANT
-from gateway.engine.embedded.expressions import Expression, Mappings
+from gateway.engine.embedded.expressions import Expression, Mappings, Now, Stuck
 from gateway.engine.embedded.timers import TimerSpec
 
 _NAME = re.compile(r"[^\W\d][\w\-]*")
@@ -129,12 +129,14 @@ class Compiled:
     problems: list[Problem] = field(default_factory=list)
 
 
-def compile_process(process: bpmn.Process) -> Compiled:
-    return _Compiler().process(process)
+def compile_process(process: bpmn.Process, now: Now) -> Compiled:
+    """now: the time of `now()` and `today()` in the process's expressions."""
+    return _Compiler(now).process(process)
 
 
 class _Compiler:
-    def __init__(self) -> None:
+    def __init__(self, now: Now) -> None:
+        self._now = now
         self._problems: list[Problem] = []
 
     def process(self, process: bpmn.Process) -> Compiled:
@@ -234,9 +236,9 @@ class _Compiler:
 
     def _expression(self, at: "Node | bpmn.FlowElement | bpmn.SequenceFlow", text: str) -> Expression | None:
         try:
-            return Expression(text)
+            return Expression(text, self._now)
         except feel.FeelParseError as e:
-            self._refuse(at, f"failed to parse expression '{text.removeprefix('=').strip()}': {e}")
+            self._refuse(at, str(e))
             return None
 
     def _job(self, node: Node, element: bpmn.FlowElement) -> None:
@@ -347,9 +349,15 @@ class _Compiler:
         expression = self._expression(node, timer.expression)
         if expression is None:
             return None
+        spec = TimerSpec(timer.kind, expression)
+        if expression.is_static:
+            try:
+                spec.plan({}, 0)
+            except Stuck as stuck:
+                self._refuse(node, stuck.message)
         if timer.kind == "timeCycle" and (node.kind != "boundaryEvent" or node.interrupting):
             self._refuse(node, "A time cycle is only allowed at a non-interrupting boundary event")
-        return EventSpec("timer", timer=TimerSpec(timer.kind, expression))
+        return EventSpec("timer", timer=spec)
 
     def _error(self, node: Node, error: bpmn.Error | None) -> EventSpec:
         code = self._expression(node, error.code) if error is not None and error.code else None

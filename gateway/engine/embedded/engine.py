@@ -6,6 +6,7 @@ at once and as a whole; nothing of it waits, but for the calls that wait by cont
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from gateway.engine.embedded.definition import Compiled, Definition, Node, compi
 from gateway.engine.embedded.documents import Documents
 from gateway.engine.embedded.entities import Incident, ProcessInstance
 from gateway.engine.embedded.execution import Execution
-from gateway.engine.embedded.expressions import Expression
+from gateway.engine.embedded.expressions import Expression, Now
 from gateway.engine.embedded.jobs import MAX_PAYLOAD, Stream
 from gateway.engine.embedded.records import Listener, Record, RecordLog
 from gateway.engine.embedded.store import Store
@@ -73,7 +74,7 @@ class EmbeddedEngine:
         compiled: list[tuple[port.Resource, bpmn.Process, Compiled]] = []
         problems: list[str] = []
         for resource in resources:
-            found, wrong = _compile(resource)
+            found, wrong = _compile(resource, self._now)
             compiled += [(resource, process, one) for process, one in found]
             problems += wrong
         ids = [process.id for _, process, _ in compiled]
@@ -384,7 +385,7 @@ class EmbeddedEngine:
         if not expression.startswith("="):
             raise port.InvalidArgument("Expected an expression with a leading '='")
         try:
-            return Expression(expression).evaluate(context)
+            return feel.to_json(Expression(expression, self._now).evaluate(context))
         except feel.FeelError as e:
             raise port.InvalidArgument(str(e)) from None
 
@@ -459,13 +460,16 @@ class EmbeddedEngine:
     async def idle(self) -> None:
         """Returns when all that has been set off is done, and those who wait for it have had a turn."""
         await asyncio.sleep(0)
-        while not self._execution.is_idle:
+        while not self._execution.is_idle:  # noqa: ASYNC110 - each turn of the loop does some of the work
             await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Ends streams and polls; every command is Unavailable from here on."""
         self._closed = True
         self._execution.close()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).astimezone()
 
     # -- checks
 
@@ -486,7 +490,7 @@ class EmbeddedEngine:
         )
 
 
-def _compile(resource: port.Resource) -> tuple[list[tuple[bpmn.Process, Compiled]], list[str]]:
+def _compile(resource: port.Resource, now: Now) -> tuple[list[tuple[bpmn.Process, Compiled]], list[str]]:
     """The executable processes of a file, and what is wrong with it."""
     if not resource.name.endswith(".bpmn"):
         return [], [f"'{resource.name}': Expected a file name that ends in .bpmn"]
@@ -496,7 +500,7 @@ def _compile(resource: port.Resource) -> tuple[list[tuple[bpmn.Process, Compiled
         return [], [f"'{resource.name}': {e}"]
     if not processes:
         return [], [f"'{resource.name}': Must contain at least one executable process"]
-    compiled = [(process, compile_process(process)) for process in processes]
+    compiled = [(process, compile_process(process, now)) for process in processes]
     return compiled, [f"'{resource.name}': {problem}" for _, one in compiled for problem in one.problems]
 
 

@@ -108,8 +108,9 @@ class Execution:
         try:
             if node.inputs is not None:
                 self._set_local(element, node.inputs.evaluate(element.visible()))
-            if node.boundaries:
-                self._open_waits(element, node.boundaries)
+            targets = [*node.boundaries, node] if node.kind in _CATCHING else node.boundaries
+            if targets:
+                self._open_waits(element, targets)
             _ENTER[node.kind](self, element, variables)
         except Stuck as stuck:
             self._raise_incident(element, stuck, partial(self._enter, element, variables))
@@ -135,8 +136,8 @@ class Execution:
             result = expressions.to_result(script, element.visible())
             self._leave(element, {element.node.result_variable or "": result})
 
-    def _enter_catch(self, element: ElementInstance, variables: dict[str, Any] | None) -> None:
-        self._open_waits(element, [element.node])
+    def _stay(self, element: ElementInstance, variables: dict[str, Any] | None) -> None:
+        """What it waits for is open."""
 
     def _enter_scope(self, element: ElementInstance, variables: dict[str, Any] | None) -> None:
         assert element.node.none_start is not None
@@ -404,6 +405,8 @@ def _catching(events: list[Node], code: str, known: list[str]) -> Node | None:
     return catch_all
 
 
+_CATCHING = frozenset({"intermediateCatchEvent", "receiveTask"})
+
 _ENTER: dict[str, Callable[[Execution, ElementInstance, dict[str, Any] | None], None]] = {
     "startEvent": Execution._pass,
     "boundaryEvent": Execution._pass,
@@ -417,8 +420,8 @@ _ENTER: dict[str, Callable[[Execution, ElementInstance, dict[str, Any] | None], 
     "businessRuleTask": Execution._enter_job,
     "scriptTask": Execution._enter_job,
     "userTask": Execution._enter_job,
-    "intermediateCatchEvent": Execution._enter_catch,
-    "receiveTask": Execution._enter_catch,
+    "intermediateCatchEvent": Execution._stay,
+    "receiveTask": Execution._stay,
     "subProcess": Execution._enter_scope,
     "endEvent": Execution._enter_end,
 }

@@ -1,10 +1,14 @@
 """What models leave to run time: texts and FEEL, evaluated to the type that is expected, or a reason for an incident."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from gateway import feel
+
+Now = Callable[[], datetime]
+"""The engine's time, for `now()` and `today()`."""
 
 
 class Stuck(Exception):  # noqa: N818 - not an error of the program: the instance cannot go on and waits for an operator
@@ -18,13 +22,14 @@ class Stuck(Exception):  # noqa: N818 - not an error of the program: the instanc
 class Expression:
     """A text of the model: FEEL when it began with `=`, else the text itself."""
 
-    __slots__ = ("_parsed", "text")
+    __slots__ = ("_now", "_parsed", "text")
 
-    def __init__(self, text: str) -> None:
-        """Raises feel.FeelParseError."""
+    def __init__(self, text: str, now: Now) -> None:
+        """now: the time of `now()` and `today()`. Raises feel.FeelParseError."""
         is_feel = text.startswith("=")
         self.text = text[1:].strip() if is_feel else text
         self._parsed = feel.parse(self.text) if is_feel else None
+        self._now = now
 
     @property
     def is_static(self) -> bool:
@@ -32,17 +37,14 @@ class Expression:
 
     def evaluate(self, context: Mapping[str, Any]) -> Any:
         """The FEEL value. Raises feel.FeelError."""
-        return self.text if self._parsed is None else self._parsed.evaluate(context)
+        return self.text if self._parsed is None else self._parsed.evaluate(context, clock=self._now)
 
     def failures(self, context: Mapping[str, Any]) -> str:
-        """Why the value is what it is: the failures of one more evaluation, as text."""
+        """Why the value is what it is: the failures of one more evaluation, a line each."""
         if self._parsed is None:
             return ""
-        try:
-            found = [str(failure) for failure in self._parsed.explain(context).failures]
-        except feel.FeelError as e:
-            found = [str(e)]
-        return "".join(f"\n{failure}" for failure in found)
+        found = self._parsed.explain(context, clock=self._now).failures
+        return "".join(f"\n[{failure.kind}] {failure.message}" for failure in found)
 
 
 def type_name(value: Any) -> str:
@@ -66,7 +68,7 @@ def _evaluate(expression: Expression, context: Mapping[str, Any], error_type: st
     try:
         return expression.evaluate(context)
     except feel.FeelError as e:
-        raise Stuck(error_type, f"Failed to evaluate expression '{expression.text}': {e}") from None
+        raise Stuck(error_type, str(e)) from None
 
 
 def _unexpected(expression: Expression, wanted: str, value: Any, context: Mapping[str, Any]) -> Stuck:
@@ -79,7 +81,7 @@ def _unexpected(expression: Expression, wanted: str, value: Any, context: Mappin
 
 def to_result(expression: Expression, context: Mapping[str, Any]) -> Any:
     """The value as a variable keeps it. Raises Stuck (EXTRACT_VALUE_ERROR)."""
-    return _evaluate(expression, context)
+    return feel.to_json(_evaluate(expression, context))
 
 
 def to_text(expression: Expression, context: Mapping[str, Any]) -> str:
@@ -143,17 +145,16 @@ class Mappings:
             level[path[-1]] = source
 
     def evaluate(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """The values by variable. Raises Stuck (IO_MAPPING_ERROR)."""
-        return self._level(self._tree, context, context)
+        """The values by variable, as variables keep them. Raises Stuck (IO_MAPPING_ERROR)."""
+        values: dict[str, Any] = feel.to_json(self._level(self._tree, context, context))
+        return values
 
     def _level(self, tree: dict[str, Any], context: Mapping[str, Any], before: Any) -> dict[str, Any]:
         made: dict[str, Any] = {}
         seen: Mapping[str, Any] = _Shadowed(made, context)
         for name, source in tree.items():
             if isinstance(source, Expression):
-                made[name] = _evaluate(source, seen, "IO_MAPPING_ERROR") if source.text or source.is_static else None
-                if source.is_static and not source.text:
-                    made[name] = None
+                made[name] = _evaluate(source, seen, "IO_MAPPING_ERROR") if source.text else None
             else:
                 old = before.get(name) if self._merge and isinstance(before, Mapping) else None
                 inner = self._level(source, seen, old)
@@ -175,7 +176,7 @@ class _Shadowed(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._inner or name in self._outer
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         yield from self._inner
         yield from (name for name in self._outer if name not in self._inner)
 

@@ -11,8 +11,8 @@ from gateway import feel
 from gateway.engine.embedded.expressions import Expression, Stuck, type_name
 
 _DURATION = re.compile(
-    r"(?P<sign>-?)P(?=[\dT])(?:(?P<Y>\d{1,6})Y)?(?:(?P<M>\d{1,6})M)?(?:(?P<W>\d{1,6})W)?(?:(?P<D>\d{1,6})D)?"
-    r"(?:T(?=\d)(?:(?P<h>\d{1,9})H)?(?:(?P<m>\d{1,9})M)?(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)S)?)?"
+    r"(?P<sign>-?)P(?=[-\dT])(?:(?P<Y>-?\d{1,6})Y)?(?:(?P<M>-?\d{1,6})M)?(?:(?P<W>-?\d{1,6})W)?(?:(?P<D>-?\d{1,6})D)?"
+    r"(?:T(?=[-\d])(?:(?P<h>-?\d{1,9})H)?(?:(?P<m>-?\d{1,9})M)?(?:(?P<s>-?\d{1,9}(?:\.\d{1,9})?)S)?)?"
 )
 
 
@@ -59,18 +59,18 @@ class TimerSpec:
         try:
             value = self.expression.evaluate(context)
         except feel.FeelError as e:
-            raise Stuck("EXTRACT_VALUE_ERROR", f"Failed to evaluate expression '{self.expression.text}': {e}") from None
-        text = value if isinstance(value, str) else None if value is None else feel.to_json(value)
+            raise Stuck("EXTRACT_VALUE_ERROR", str(e)) from None
+        text = feel.to_json(value)
+        if not isinstance(text, str):
+            raise self._stuck(text, f"expected a text or a time, but was '{type_name(value)}'", context)
         try:
-            if not isinstance(text, str):
-                raise ValueError(f"expected a text or a time, but was '{type_name(value)}'")
             return _PLANS[self.kind](text, now_ms)
         except (ValueError, OverflowError) as e:
-            why = f"{e}{self.expression.failures(context)}"
-            raise Stuck(
-                "EXTRACT_VALUE_ERROR",
-                f"Invalid {_WORDS[self.kind]} format '{text}' for expression '{self.expression.text}': {why}",
-            ) from None
+            raise self._stuck(text, str(e), context) from None
+
+    def _stuck(self, value: Any, why: str, context: Mapping[str, Any]) -> Stuck:
+        said = f"Invalid {_WORDS[self.kind]} format '{value}' for expression '{self.expression.text}': {why}"
+        return Stuck("EXTRACT_VALUE_ERROR", f"{said}{self.expression.failures(context)}")
 
 
 def parse_period(text: str) -> Period:
