@@ -359,8 +359,6 @@ class _Actuator:
         for name in self._names:
             for method, tail, handler in every[name]:
                 routes.append(web.route(method, f"{self._base}/{name}{tail}", handler))
-                if method == "GET":
-                    routes.append(web.head(f"{self._base}/{name}{tail}", handler))
         return routes
 
     async def index(self, request: web.Request) -> web.Response:

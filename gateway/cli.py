@@ -4,7 +4,6 @@ Settings may follow any command that runs the gateway, as `--camunda.client.mode
 with them ends the command with exit code 2 and one line.
 """
 
-import importlib
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from gateway.config import Settings
+    from gateway.doctor import Report
 
 EXIT_CONFIGURATION: Final = 2
 _HEALTHCHECK_URL: Final = "http://localhost:8080/actuator/health/readiness"
@@ -46,16 +46,12 @@ def _settings(arguments: list[str], config: Path | None) -> "Settings":
     return load(os.environ, [*own, *arguments], Path.cwd())
 
 
-def _app() -> Any:
-    """The composition root: it imports everything, so it is imported late."""
-    return importlib.import_module("gateway.app")
-
-
 @cli.command(context_settings=_SETTINGS)
 def run(context: typer.Context, config: ConfigFile = None, connectors: ConnectorModules = None) -> None:
     """Run the gateway: work jobs of the engine that the settings name."""
-    settings = _settings(context.args, config)
-    raise typer.Exit(_app().run(settings, connectors=tuple(connectors or ())))
+    from gateway.app import run as run_gateway
+
+    raise typer.Exit(run_gateway(_settings(context.args, config), connectors=tuple(connectors or ())))
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -65,13 +61,20 @@ def dev(
         Path, typer.Argument(help="The folder with .bpmn files to deploy.", exists=True, file_okay=False)
     ],
     port: Annotated[int | None, typer.Option(help="The port of the HTTP server.", min=0, max=65535)] = None,
+    start: Annotated[str | None, typer.Option(help="The id of a process to start once.")] = None,
+    variables: Annotated[str, typer.Option(help="Its variables: a JSON object.")] = "{}",
     config: ConfigFile = None,
     connectors: ConnectorModules = None,
 ) -> None:
     """Run processes of a folder on an engine in memory: for development, not for production."""
+    from gateway.dev import dev as run_folder
+
+    if not isinstance(_value(variables), dict):
+        _fail('--variables: expected a JSON object, for example {"x": 1}', EXIT_CONFIGURATION)
     arguments = [*context.args, *([f"--server.port={port}"] if port is not None else [])]
     settings = _settings(arguments, config)
-    raise typer.Exit(_app().dev(folder, settings, connectors=tuple(connectors or ())))
+    named = tuple(connectors or ())
+    raise typer.Exit(run_folder(folder, settings, connectors=named, start=start, variables=variables))
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -84,14 +87,44 @@ def doctor(
     """Check the engine, the deployed processes and the secrets against this gateway. Exit code 1 if something will fail."""
     from rich.console import Console
 
+    from gateway.app import run_loop
     from gateway.doctor import show
 
-    report = _app().doctor(_settings(context.args, config), connectors=tuple(connectors or ()))
+    report = run_loop(_examine(_settings(context.args, config), tuple(connectors or ())))
     if as_json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
         show(report, Console())
     raise typer.Exit(0 if report.healthy else 1)
+
+
+async def _examine(settings: "Settings", named: tuple[str, ...]) -> "Report":
+    """The doctor's look at the engine of the settings, with the connectors and secrets that a run would have."""
+    from gateway import secrets
+    from gateway.admin import OutboundEntry
+    from gateway.app import mask_settings, secret_providers
+    from gateway.config import ConfigurationError
+    from gateway.doctor import examine
+    from gateway.engine.cluster import connect
+    from gateway.engine.settings import SettingsError
+    from gateway.observe import configure_logging
+    from gateway.registry import outbound_connectors
+
+    masker = secrets.Masker()
+    mask_settings(settings, masker)
+    configure_logging(settings, sys.stderr, mask=masker)
+    entries = [
+        OutboundEntry(one.connector.name, one.type, one.connector.input_variables, one.timeout_ms, one.enabled)
+        for one in outbound_connectors(settings, named)
+    ]
+    try:
+        engine = await connect(settings.connection())
+    except SettingsError as error:
+        raise ConfigurationError(f"camunda.client.{error}") from None
+    try:
+        return await examine(settings, engine, entries, secrets.Secrets(secret_providers(settings), masker))
+    finally:
+        await engine.close()
 
 
 @cli.command()
@@ -111,12 +144,14 @@ def feel(
         if unary is None:
             explained = language.parse(text).explain(variables)
         else:
-            explained = language.parse_unary_tests(text).explain(variables, _value(unary))
+            explained = language.parse_unary_tests(text).explain(_value(unary), variables)
     except language.FeelError as error:
         _fail(str(error), 1)
-    print(json.dumps(language.to_json(explained.value), indent=2, ensure_ascii=False))
     for failure in explained.failures:
         print(f"{failure.kind}: {failure.message}", file=sys.stderr)
+    if explained.error is not None:
+        _fail(str(explained.error), 1)
+    print(json.dumps(language.to_json(explained.value), indent=2, ensure_ascii=False, default=str))
 
 
 def _value(text: str) -> Any:

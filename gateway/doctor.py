@@ -286,14 +286,17 @@ async def _judge_secrets(
 def show(report: Report, console: Console) -> None:
     """Prints the report."""
     target = report.target
-    console.print(f"[bold]engine[/] {escape(target['grpc'])} and {escape(target['rest'])}", highlight=False)
-    console.print(f"       mode {target['mode']}, authentication {target['auth']}", highlight=False)
+    console.print(
+        f"[bold]engine[/] {escape(target['grpc'])} and {escape(target['rest'])}", highlight=False, soft_wrap=True
+    )
+    console.print(f"       mode {target['mode']}, authentication {target['auth']}", highlight=False, soft_wrap=True)
     if report.cluster is not None:
         cluster = report.cluster
         console.print(
             f"       version {escape(cluster['version'])}, {len(cluster['brokers'])} of {cluster['size']} brokers, "
             f"{cluster['partitions']} partitions, {report.definitions or 0} processes",
             highlight=False,
+            soft_wrap=True,
         )
     if report.settings:
         _table(console, ("setting", "value", "from"), [(k, *v) for k, v in report.settings.items()])
