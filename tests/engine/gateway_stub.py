@@ -1,8 +1,10 @@
 """A gRPC server that answers as a test tells it to, and remembers what it was asked."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -106,3 +108,10 @@ class StubGateway(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
 
 async def _topology(request: bytes) -> Message:
     return pb.TopologyResponse(gatewayVersion="8.8.9")
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = monotonic() + seconds
+    while not condition():
+        assert monotonic() < end, "it never came true"
+        await asyncio.sleep(0.01)

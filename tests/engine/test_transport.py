@@ -25,7 +25,7 @@ from gateway.engine import (
 from gateway.engine._proto import gateway_pb2 as pb
 from gateway.engine.grpc import TOPOLOGY
 from gateway.engine.transport import ChannelSettings, GrpcioTransport, Liveness, error_of_status
-from tests.engine.gateway_stub import StatusError, StubGateway
+from tests.engine.gateway_stub import StatusError, StubGateway, until
 from tests.proxy import FaultProxy
 from tests.real.processes import free_port
 
@@ -70,13 +70,6 @@ async def jobs(request: bytes) -> AsyncIterator[pb.ActivatedJob]:
     """One job, then silence."""
     yield pb.ActivatedJob(key=1)
     await asyncio.Event().wait()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = monotonic() + seconds
-    while not condition():
-        assert monotonic() < end, "it never came true"
-        await asyncio.sleep(0.01)
 
 
 # ---- status codes
