@@ -57,13 +57,15 @@ async def connect(settings: ConnectionSettings, *, liveness: Liveness = _LIVENES
     SettingsError names the setting that is missing or wrong.
     """
     settings = settings.resolved()
+    # All files are read before anything is made that would have to be closed.
     credentials = make_credentials(settings.auth)
+    channel = None if settings.prefer_rest_over_grpc else _channel_settings(settings)
     session = _rest_session(settings, credentials)
     queries = RestQueries(session)
-    if settings.prefer_rest_over_grpc:
+    if channel is None:
         return Cluster(RestCommands(session, timeout_offset=settings.request_timeout_offset), queries)
     commands = GrpcCommands(
-        GrpcioTransport(_channel_settings(settings), liveness),
+        GrpcioTransport(channel, liveness),
         credentials,
         request_timeout=settings.request_timeout,
         timeout_offset=settings.request_timeout_offset,

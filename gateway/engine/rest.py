@@ -141,7 +141,7 @@ class RestQueries:
             filename=_part_name("file_name", file_name or "document"),
             content_type=_part_name("content_type", content_type),
         )
-        form.add_field("metadata", orjson.dumps(metadata), content_type="application/json")
+        form.add_field("metadata", orjson.dumps(metadata).decode(), content_type="application/json")
         answer = _object(
             await self._session.json("POST", "/documents", form, timeout=timeout, conflict=AlreadyExists), "/documents"
         )
