@@ -108,7 +108,7 @@ def _masked(value: Any, mask: Mask, depth: int = 0) -> Any:
         return {mask(str(key)): _masked(item, mask, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset) and depth < 8:
         return [_masked(item, mask, depth + 1) for item in value]
-    return mask(str(value))
+    return mask(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
 
 def masking(mask: Mask) -> structlog.types.Processor:
