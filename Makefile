@@ -1,14 +1,25 @@
-# Thin: each line is something a person could type. VENV: the environment to work in.
+# Thin: each line is something a person could type. VENV: the environment; PYTHON: what makes it.
 VENV ?= .venv
+PYTHON ?= python3
 BIN := $(VENV)/bin
 
-$(VENV)/.installed: pyproject.toml
-	test -x $(BIN)/python || python3 -m venv $(VENV)
-	$(BIN)/pip install -q -e '.[test,check]'
+.PHONY: install demo test check mutants accept
+install: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml deploy/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c deploy/constraints.txt -e '.[test,check]'
 	touch $@
 
-.PHONY: install check test
-install: $(VENV)/.installed
+$(VENV)/.runs: pyproject.toml deploy/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -e $(VENV)/.installed || $(BIN)/pip install -q -c deploy/constraints.txt -e .
+	touch $@
+
+demo: $(VENV)/.runs # a process, a REST call, its result; stays up on port 8080
+	$(BIN)/python deploy/demo/_shop.py 8080
+
+test: install
+	$(BIN)/python -m pytest
 
 check: install
 	$(BIN)/ruff check .
@@ -16,5 +27,8 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install
-	$(BIN)/python -m pytest
+mutants: install # for each promise: a patch that breaks it, and its test goes red
+	$(BIN)/python -m tests.mutants.run
+
+accept: install # the black-box suite against the test engine
+	cd tests && PATH="$(abspath $(BIN)):$$PATH" ENGINE_RUN="$(CURDIR)/tests/real/engine/run" python -m accept outbound --command "exec gateway run"
