@@ -60,6 +60,7 @@ class EmbeddedEngine:
     # -- deployments
 
     async def topology(self, *, timeout: float | None = None) -> port.Topology:
+        self._open()
         broker = port.Broker(0, "localhost", 26501, self._version, (port.Partition(1, healthy=True, leader=True),))
         return port.Topology(1, 1, 1, self._version, (broker,))
 
@@ -181,6 +182,7 @@ class EmbeddedEngine:
 
     async def cancel_process_instance(self, process_instance_key: int, *, timeout: float | None = None) -> None:
         """Ends an instance. NotFound when there is none at work with this key."""
+        self._open()
         instance = self._store.open_instances.get(process_instance_key)
         if instance is None:
             raise port.NotFound(
@@ -193,6 +195,7 @@ class EmbeddedEngine:
         self, scope_key: int, variables: str, *, local: bool = False, timeout: float | None = None
     ) -> None:
         """Sets variables as seen from an element instance, or in its own scope when `local`."""
+        self._open()
         values = parse_variables(variables)
         scope = self._store.elements.get(scope_key)
         if scope is None:
@@ -209,6 +212,7 @@ class EmbeddedEngine:
         self, incident_key: int, *, retries: int | None = None, timeout: float | None = None
     ) -> None:
         """Goes on where the incident happened; `retries` are given to its job first."""
+        self._open()
         incident = self._store.incidents.get(incident_key)
         if incident is None:
             raise port.NotFound(
@@ -361,6 +365,7 @@ class EmbeddedEngine:
         return search.run(self._store, resource, filter or {}, sort, limit, after)
 
     async def process_definition_xml(self, process_definition_key: int, *, timeout: float | None = None) -> str:
+        self._open()
         definition = self._store.definitions.get(process_definition_key)
         if definition is None:
             raise port.NotFound(f"Process definition with key '{process_definition_key}' not found")
@@ -399,6 +404,7 @@ class EmbeddedEngine:
         custom_properties: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> port.StoredDocument:
+        self._open()
         return await self._documents.create(content, content_type, file_name, time_to_live_ms, custom_properties)
 
     def read_document(
@@ -409,11 +415,13 @@ class EmbeddedEngine:
         content_hash: str | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[bytes]:
+        self._open()
         return self._documents.read(document_id, store_id, content_hash)
 
     async def delete_document(
         self, document_id: str, *, store_id: str | None = None, timeout: float | None = None
     ) -> None:
+        self._open()
         self._documents.delete(document_id, store_id)
 
     async def create_document_link(
@@ -425,6 +433,7 @@ class EmbeddedEngine:
         time_to_live_ms: int | None = None,
         timeout: float | None = None,
     ) -> str:
+        self._open()
         return self._documents.link(document_id, store_id, content_hash)
 
     # -- looking inside, time, end

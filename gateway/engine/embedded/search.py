@@ -69,6 +69,8 @@ def _test(name: str, wanted: Any) -> Callable[[Row], bool]:
         if operator not in _OPERATORS:
             known = " ".join(_OPERATORS)
             raise port.InvalidArgument(f"The filter of '{name}' has the operator '{operator}', expected one of {known}")
+        if operator in {"$in", "$notIn"} and not isinstance(operand, list | tuple):
+            raise port.InvalidArgument(f"The filter of '{name}' has {operator} with '{operand}', expected a list")
         tests.append((_OPERATORS[operator], operand))
     return lambda row: all(holds(row.get(name), operand) for holds, operand in tests)
 

@@ -47,12 +47,12 @@ class World:
         made = await self.engine.create_process_instance(bpmn_process_id=self.full(process), variables=text, **more)
         return made.process_instance_key
 
-    async def jobs(self, type: str = "§t", n: int = 100, timeout_ms: int = 60_000, **more: Any) -> list[Job]:
-        return await self.engine.activate_jobs(JobActivation(self.full(type), "w", timeout_ms, **more), n)
+    async def jobs(self, job_type: str = "§t", n: int = 100, timeout_ms: int = 60_000, **more: Any) -> list[Job]:
+        return await self.engine.activate_jobs(JobActivation(self.full(job_type), "w", timeout_ms, **more), n)
 
-    async def job(self, type: str = "§t", **more: Any) -> Job:
-        found = await self.jobs(type, 1, **more)
-        assert len(found) == 1, f"expected a job of type {type}, but there is none"
+    async def job(self, job_type: str = "§t", **more: Any) -> Job:
+        found = await self.jobs(job_type, 1, **more)
+        assert len(found) == 1, f"expected a job of type {job_type}, but there is none"
         return found[0]
 
     async def complete(self, job: Job, **variables: Any) -> None:
@@ -65,13 +65,13 @@ class World:
     async def throw(self, job: Job, code: str, message: str = "", **variables: Any) -> None:
         await self.engine.throw_error(job.key, code=code, message=message, variables=json.dumps(variables))
 
-    async def publish(self, name: str, key: str = "", ttl_ms: int = 0, id: str = "", **variables: Any) -> int:
+    async def publish(self, name: str, key: str = "", ttl_ms: int = 0, message_id: str = "", **variables: Any) -> int:
         text = json.dumps(variables)
         return await self.engine.publish_message(
-            name=self.full(name), correlation_key=key, time_to_live_ms=ttl_ms, message_id=id, variables=text
+            name=self.full(name), correlation_key=key, time_to_live_ms=ttl_ms, message_id=message_id, variables=text
         )
 
-    async def resolve(self, key: int, **variables: Any) -> None:
+    async def resolve(self, key: int, /, **variables: Any) -> None:
         """Resolves the one open incident of the instance, with these variables set before."""
         if variables:
             await self.controls.set_variables(key, json.dumps(variables))

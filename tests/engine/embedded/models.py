@@ -11,9 +11,9 @@ from gateway import bpmn
 Texts = Mapping[str, str]
 
 
-def process(*nodes: str, flows: str = "", id: str = "§", top: str = "", executable: bool = True) -> str:
+def process(*nodes: str, flows: str = "", id_: str = "§", top: str = "", executable: bool = True) -> str:
     """flows: lines of ids, each joined to the next; `a [= x > 1] b` gives the flow `a_b` a condition."""
-    own = f'id="{id}" name="{id} name" isExecutable="{str(executable).lower()}"'
+    own = f'id="{id_}" name="{id_} name" isExecutable="{str(executable).lower()}"'
     return (
         f'<b:definitions xmlns:b="{bpmn.BPMN}" xmlns:z="{bpmn.ZEEBE}" id="definitions" targetNamespace="tests">\n{top}'
         f"<b:process {own}>\n{''.join(nodes)}{joined(flows)}</b:process></b:definitions>"
@@ -45,10 +45,10 @@ def _parts(line: str) -> list[str]:
     return parts
 
 
-def element(tag: str, id: str, inner: str = "", ext: str = "", **attributes: str | None) -> str:
+def element(tag: str, id_: str, inner: str = "", ext: str = "", **attributes: str | None) -> str:
     own = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items() if value is not None)
     extensions = f"<b:extensionElements>{ext}</b:extensionElements>" if ext else ""
-    return f'<b:{tag} id="{id}"{own}>{extensions}{inner}</b:{tag}>\n'
+    return f'<b:{tag} id="{id_}"{own}>{extensions}{inner}</b:{tag}>\n'
 
 
 def mapped(inputs: Texts | None = None, outputs: Texts | None = None) -> str:
@@ -60,18 +60,18 @@ def mapped(inputs: Texts | None = None, outputs: Texts | None = None) -> str:
     return f"<z:ioMapping>{''.join(lines)}</z:ioMapping>"
 
 
-def job(type: str, retries: str | None = None, headers: Texts | None = None) -> str:
+def job(job_type: str, retries: str | None = None, headers: Texts | None = None) -> str:
     more = "" if retries is None else f" retries={quoteattr(retries)}"
     heads = "".join(f"<z:header key={quoteattr(k)} value={quoteattr(v)}/>" for k, v in (headers or {}).items())
-    return f"<z:taskDefinition type={quoteattr(type)}{more}/>" + (
+    return f"<z:taskDefinition type={quoteattr(job_type)}{more}/>" + (
         f"<z:taskHeaders>{heads}</z:taskHeaders>" if heads else ""
     )
 
 
 def task(
-    id: str = "t",
+    id_: str = "t",
     *,
-    type: str | None = None,
+    job_type: str | None = None,
     retries: str | None = None,
     headers: Texts | None = None,
     inputs: Texts | None = None,
@@ -79,34 +79,34 @@ def task(
     tag: str = "serviceTask",
     inner: str = "",
 ) -> str:
-    return element(tag, id, inner, job(type or f"§{id}", retries, headers) + mapped(inputs, outputs))
+    return element(tag, id_, inner, job(job_type or f"§{id_}", retries, headers) + mapped(inputs, outputs))
 
 
-def start(id: str = "s", inner: str = "", outputs: Texts | None = None) -> str:
-    return element("startEvent", id, inner, mapped(None, outputs))
+def start(id_: str = "s", inner: str = "", outputs: Texts | None = None) -> str:
+    return element("startEvent", id_, inner, mapped(None, outputs))
 
 
-def end(id: str = "e", inner: str = "") -> str:
-    return element("endEvent", id, inner)
+def end(id_: str = "e", inner: str = "") -> str:
+    return element("endEvent", id_, inner)
 
 
-def boundary(id: str, host: str, inner: str, *, interrupting: bool = True, outputs: Texts | None = None) -> str:
+def boundary(id_: str, host: str, inner: str, *, interrupting: bool = True, outputs: Texts | None = None) -> str:
     return element(
-        "boundaryEvent", id, inner, mapped(None, outputs), attachedToRef=host, cancelActivity=str(interrupting).lower()
+        "boundaryEvent", id_, inner, mapped(None, outputs), attachedToRef=host, cancelActivity=str(interrupting).lower()
     )
 
 
-def sub(id: str, *nodes: str, flows: str = "", ext: str = "", **attributes: str) -> str:
-    return element("subProcess", id, "".join(nodes) + joined(flows), ext, **attributes)
+def sub(id_: str, *nodes: str, flows: str = "", ext: str = "", **attributes: str) -> str:
+    return element("subProcess", id_, "".join(nodes) + joined(flows), ext, **attributes)
 
 
-def message(id: str, name: str, key: str | None = None) -> str:
+def message(id_: str, name: str, key: str | None = None) -> str:
     subscription = f"<z:subscription correlationKey={quoteattr(key)}/>" if key else ""
-    return element("message", id, "", subscription, name=name)
+    return element("message", id_, "", subscription, name=name)
 
 
-def error(id: str, code: str) -> str:
-    return element("error", id, errorCode=code)
+def error(id_: str, code: str) -> str:
+    return element("error", id_, errorCode=code)
 
 
 def on_message(ref: str) -> str:
@@ -125,9 +125,9 @@ def on_timer(kind: str, text: str) -> str:
 TERMINATE = "<b:terminateEventDefinition/>"
 
 
-def one_task(*more: str, flows: str = "", top: str = "", id: str = "§", **options: object) -> str:
+def one_task(*more: str, flows: str = "", top: str = "", id_: str = "§", **options: object) -> str:
     """s -> t -> e, with more nodes and flows."""
-    return process(start(), task(**options), end(), *more, flows=f"s t e\n{flows}", top=top, id=id)  # type: ignore[arg-type]
+    return process(start(), task(**options), end(), *more, flows=f"s t e\n{flows}", top=top, id_=id_)  # type: ignore[arg-type]
 
 
 ONE_TASK = one_task()
