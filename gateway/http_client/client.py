@@ -441,7 +441,7 @@ def _translated(error: Exception) -> HttpError:
             return link
         if isinstance(link, AddressDenied):
             return EgressDenied(str(link))
-        if isinstance(link, ssl.SSLError):
+        if isinstance(link, ssl.SSLError) and not isinstance(link, aiohttp.ClientError):  # some of aiohttp's are both
             return HttpTlsError(_tls_cause(link))
     if any(isinstance(link, TimeoutError) for link in chain):
         return HttpTimeout()
