@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.real.processes import EngineProcess, MissingPartError, prepare_engine, running_engine
+from tests.real.processes import ENGINE_RUN, EngineProcess, MissingPartError, prepare_engine, running_engine
 
 _prepared: dict[str, str | None] = {}
 
@@ -28,12 +29,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def test_engine() -> Iterator[EngineProcess]:
-    """A Zeebe-compatible engine that all tests of a session share: use process ids of your own."""
+def engine_run() -> Path:
+    """The start script of the test engine, ready to run; a skip with the reason where it cannot, a failure with CI=true."""
     missing = _missing()
     if missing is not None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"the test engine cannot run: {missing}", pytrace=False)
         pytest.skip(f"the test engine cannot run: {missing}")
+    return ENGINE_RUN
+
+
+@pytest.fixture(scope="session")
+def test_engine(engine_run: Path) -> Iterator[EngineProcess]:
+    """A Zeebe-compatible engine that all tests of a session share: use process ids of your own."""
     with running_engine() as engine:
         yield engine
