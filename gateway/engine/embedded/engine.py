@@ -19,7 +19,7 @@ from gateway.engine.embedded.definition import Compiled, Definition, Node, compi
 from gateway.engine.embedded.documents import Documents
 from gateway.engine.embedded.entities import Incident, ProcessInstance
 from gateway.engine.embedded.execution import Execution
-from gateway.engine.embedded.expressions import Expression, Now
+from gateway.engine.embedded.expressions import Expression, Now, to_variable
 from gateway.engine.embedded.jobs import MAX_PAYLOAD, Stream
 from gateway.engine.embedded.records import Listener, Record, RecordLog
 from gateway.engine.embedded.store import Store
@@ -390,7 +390,7 @@ class EmbeddedEngine:
         if not expression.startswith("="):
             raise port.InvalidArgument("Expected an expression with a leading '='")
         try:
-            return feel.to_json(Expression(expression, self._now).evaluate(context))
+            return to_variable(Expression(expression, self._now).evaluate(context))
         except feel.FeelError as e:
             raise port.InvalidArgument(str(e)) from None
 

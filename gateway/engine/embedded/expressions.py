@@ -7,6 +7,8 @@ from typing import Any
 
 from gateway import feel
 
+_TEMPORAL = (feel.FeelDate, feel.FeelTime, feel.FeelDateTime, feel.DaysTime, feel.YearsMonths)
+
 Now = Callable[[], datetime]
 """The engine's time, for `now()` and `today()`."""
 
@@ -79,9 +81,30 @@ def _unexpected(expression: Expression, wanted: str, value: Any, context: Mappin
     return Stuck("EXTRACT_VALUE_ERROR", message)
 
 
+def to_variable(value: Any) -> Any:
+    """A FEEL value as a variable keeps it: JSON, temporal values as FEEL's text (a connector's results have Java's), null for
+    ranges and functions. What is JSON already is not copied.
+    """
+    return feel.to_json(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _TEMPORAL):
+        return str(value)
+    if isinstance(value, feel.FeelRange):
+        return None
+    if isinstance(value, dict):
+        entries = {name: _plain(entry) for name, entry in value.items()}
+        return entries if any(entries[name] is not entry for name, entry in value.items()) else value
+    if isinstance(value, list):
+        members = [_plain(member) for member in value]
+        return members if any(a is not b for a, b in zip(members, value, strict=True)) else value
+    return value
+
+
 def to_result(expression: Expression, context: Mapping[str, Any]) -> Any:
     """The value as a variable keeps it. Raises Stuck (EXTRACT_VALUE_ERROR)."""
-    return feel.to_json(_evaluate(expression, context))
+    return to_variable(_evaluate(expression, context))
 
 
 def to_text(expression: Expression, context: Mapping[str, Any]) -> str:
@@ -146,8 +169,8 @@ class Mappings:
 
     def evaluate(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """The values by variable, as variables keep them. Raises Stuck (IO_MAPPING_ERROR)."""
-        values: dict[str, Any] = feel.to_json(self._level(self._tree, context, context))
-        return values
+        made = self._level(self._tree, context, context)
+        return {name: to_variable(value) for name, value in made.items()}
 
     def _level(self, tree: dict[str, Any], context: Mapping[str, Any], before: Any) -> dict[str, Any]:
         made: dict[str, Any] = {}
