@@ -8,6 +8,7 @@ event loop answers; readiness stays once it was reached, until the process is to
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,10 @@ log = structlog.get_logger(__name__)
 MAX_BODY: Final = 64 * 1024
 _BODY_SECONDS: Final = 10.0
 _MIN_FREE_DISK: Final = 10 * 1024**2
+
+_UNHEARD: Final = logging.getLogger("aiohttp.protocol")
+_UNHEARD.disabled = True
+"""For what aiohttp has to say of requests that are no HTTP: with the sender's bytes, and as an error of ours."""
 
 Connectivity = Literal["UNKNOWN", "NONE", "PARTIALLY_CONNECTED", "ALL_CONNECTED"]
 
@@ -451,11 +456,47 @@ def actuator_routes(sources: Sources, settings: "Settings") -> list[web.Abstract
 
 
 def application(*tables: Iterable[web.AbstractRouteDef]) -> web.Application:
-    """One application of some routes: bodies are bounded, errors are problems, nothing of the inside shows."""
+    """One application of some routes: bodies are bounded, errors are problems, nothing of the inside shows.
+
+    What no route takes is taken by routes of our own: aiohttp's answer an `Expect` header that is no ASCII with a 500.
+    """
     app = web.Application(middlewares=[_errors], client_max_size=MAX_BODY)
-    for routes in tables:
-        app.add_routes(routes)
+    app.on_response_prepare.append(_no_server_name)
+    methods: dict[str, set[str]] = {}
+    for route in (route for routes in tables for route in routes):
+        if isinstance(route, web.RouteDef):
+            methods.setdefault(route.path, set()).update({"GET", "HEAD"} if route.method == "GET" else {route.method})
+            route = web.RouteDef(route.method, route.path, route.handler, {**route.kwargs, "expect_handler": _expect})
+        app.add_routes([route])
+    for path, allowed in methods.items():
+        if "*" not in allowed:
+            app.add_routes([web.route("*", path, _not_allowed(allowed), expect_handler=_expect)])
+    if "/{rest:.*}" not in methods:
+        app.add_routes([web.route("*", "/{rest:.*}", _not_found, expect_handler=_expect)])
     return app
+
+
+async def _not_found(request: web.Request) -> web.Response:
+    raise web.HTTPNotFound
+
+
+def _not_allowed(allowed: Iterable[str]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def refuse(request: web.Request) -> web.Response:
+        raise web.HTTPMethodNotAllowed(request.method, sorted(allowed))
+
+    return refuse
+
+
+async def _expect(request: web.Request) -> web.Response | None:
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        return problem(417, "Expectation Failed")
+    if request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return None
+
+
+async def _no_server_name(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "gateway"
 
 
 @asynccontextmanager
@@ -467,7 +508,12 @@ async def serve(
     OSError when the port cannot be had.
     """
     runner = web.AppRunner(
-        app, access_log=None, max_line_size=max_header_bytes, max_field_size=max_header_bytes, shutdown_timeout=2.0
+        app,
+        access_log=None,
+        logger=_UNHEARD,
+        max_line_size=max_header_bytes,
+        max_field_size=max_header_bytes,
+        shutdown_timeout=2.0,
     )
     await runner.setup()
     try:
