@@ -204,6 +204,7 @@ class _Connection:
         )
         self.methods: dict[str, _UnaryCall] = {}
         self.streams: set[_GrpcioStream] = set()
+        self.calls: set[grpc.aio.UnaryUnaryCall[bytes, bytes]] = set()
         self.last_received: float | None = None
         self.watched_since = asyncio.get_running_loop().time()
         self.lost: str | None = None  # why it was closed, for the calls that it takes along
@@ -223,6 +224,11 @@ class _Connection:
     async def close(self, reason: str) -> None:
         if self.lost is None:
             self.lost = reason
+            # Closing a channel does not end every call that waits on it, in older releases of grpcio.
+            for stream in tuple(self.streams):
+                stream.abandon()
+            for call in tuple(self.calls):
+                call.cancel()
             await self.channel.close(None)
 
 
@@ -255,6 +261,10 @@ class _GrpcioStream:
             return None
         self._connection.received()
         return message
+
+    def abandon(self) -> None:
+        """Ends the call because its connection is lost: `read` raises."""
+        self._call.cancel()
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -295,6 +305,7 @@ class GrpcioTransport:
         self._check(request)
         connection, cancellations = self._connection, _cancellations()
         call = connection.unary(method)(request, timeout=timeout, metadata=metadata)
+        connection.calls.add(call)
         try:
             answer = await call
         except asyncio.CancelledError:
@@ -308,6 +319,8 @@ class GrpcioTransport:
             elif e.code() is not grpc.StatusCode.UNAVAILABLE:
                 connection.received()
             raise _error_of(e) from None
+        finally:
+            connection.calls.discard(call)
         connection.received()
         return answer
 

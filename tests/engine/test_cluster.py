@@ -62,9 +62,9 @@ async def test_commands_go_by_grpc_and_queries_by_rest(stub: StubGateway, web: R
     await engine.topology()
     await engine.search("jobs")
     assert stub.methods() == ["Topology"]
-    assert stub.calls[0].metadata["user-agent"].startswith("connector-gateway/")
+    assert stub.calls[0].metadata["user-agent"].startswith("connector-gateway")
     assert [one.path for one in web.requests] == ["/v2/jobs/search"]
-    assert web.requests[0].headers["User-Agent"].startswith("connector-gateway/")
+    assert web.requests[0].headers["User-Agent"].startswith("connector-gateway")
     await engine.close()
 
 

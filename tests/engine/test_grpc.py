@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -195,8 +196,10 @@ async def test_a_create_is_sent_once_however_its_connection_ends(stub: StubGatew
             with pytest.raises(Unavailable) as caught:
                 await creating
             assert caught.value.may_have_arrived
+            with suppress(Unavailable):  # the channel may still be finding out
+                await engine.topology()
             await engine.topology()
-            assert stub.methods() == ["CreateProcessInstance", "Topology"]
+            assert stub.methods().count("CreateProcessInstance") == 1
         await engine.close()
 
 

@@ -12,8 +12,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.hazmat.primitives.serialization.pkcs12 import (
-    PKCS12Certificate,
-    serialize_java_truststore,
     serialize_key_and_certificates,
 )
 
@@ -91,7 +89,7 @@ def test_a_file_without_sense_is_refused(tmp_path: Path) -> None:
 
 def test_a_store_without_a_key_is_no_identity(authority: trustme.CA, tmp_path: Path) -> None:
     root = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
-    (tmp_path / "trust.p12").write_bytes(serialize_java_truststore([PKCS12Certificate(root, b"ca")], NoEncryption()))
+    (tmp_path / "trust.p12").write_bytes(serialize_key_and_certificates(None, None, None, [root], NoEncryption()))
     with pytest.raises(SettingsError, match="no private key"):
         load_identity(KEY, tmp_path / "trust.p12")
 
@@ -102,7 +100,7 @@ def test_authorities_come_from_pem_and_pkcs12(authority: trustme.CA, tmp_path: P
     data = (
         authority.cert_pem.bytes()
         if kind == "pem"
-        else serialize_java_truststore([PKCS12Certificate(root, b"ca")], BestAvailableEncryption(b"pw"))
+        else serialize_key_and_certificates(None, None, None, [root], BestAvailableEncryption(b"pw"))
     )
     (tmp_path / "trust").write_bytes(data)
     found = load_authorities("auth.truststore-path", tmp_path / "trust", "pw")
