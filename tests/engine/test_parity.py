@@ -539,6 +539,17 @@ async def test_a_result_that_does_not_come_is_deadline_exceeded(z):
         await waiting
 
 
+async def test_a_cancelled_instance_has_no_result(z):
+    await z.deploy(ONE_TASK)
+    call = z.engine.create_process_instance_with_result(bpmn_process_id=z.name, request_timeout_ms=500)
+    waiting = asyncio.ensure_future(call)
+    [job] = await z.engine.activate_jobs(JobActivation(z.full("§t"), "w", 60_000), 1, request_timeout_ms=5000)
+    await z.controls.cancel(job.process_instance_key)
+    await z.controls.forward(1)
+    with pytest.raises(DeadlineExceeded):
+        await waiting
+
+
 async def test_a_cancelled_instance_is_terminated_with_all_in_it(z):
     await z.deploy(process(start(), sub("p", start("ps"), task(), end("pe"), flows="ps t pe"), end(), flows="s p e"))
     key = await z.start()

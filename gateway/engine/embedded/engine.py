@@ -108,6 +108,7 @@ class EmbeddedEngine:
             tenant_id=tenant_id,
         )
         self._store.add_definition(definition)
+        self._execution.messages.open_starts(definition, latest)
         self._records.process(definition)
         return definition
 
@@ -148,7 +149,7 @@ class EmbeddedEngine:
         definition = self._definition(bpmn_process_id, process_definition_key, version, tenant_id)
         instance = self._execution.start(definition, _start_node(definition, None), values)
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        instance.on_end.append(partial(_answer_result, ended, tuple(fetch_variables)))
+        instance.on_completion.append(partial(_answer_result, ended, tuple(fetch_variables)))
         wait_ms = _shortest(request_timeout_ms if request_timeout_ms > 0 else _WITH_RESULT_MS, timeout)
         due = self._execution.after(wait_ms, partial(_answer_late, ended, instance.key, wait_ms))
         try:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.engine.embedded.clock import Due
 from gateway.engine.embedded.definition import Definition, Node
 
 HISTORY_PER_INSTANCE = 10_000
+_Entity = TypeVar("_Entity")
 
 
 class State(StrEnum):
@@ -73,7 +74,16 @@ class ElementInstance:
 class ProcessInstance(ElementInstance):
     """The outermost scope, and what belongs to the whole instance."""
 
-    __slots__ = ("definition", "elements", "incidents", "jobs", "on_end", "start_lock", "subscriptions", "tenant_id")
+    __slots__ = (
+        "definition",
+        "elements",
+        "incidents",
+        "jobs",
+        "on_completion",
+        "start_lock",
+        "subscriptions",
+        "tenant_id",
+    )
 
     def __init__(self, key: int, definition: Definition, started_ms: int) -> None:
         super().__init__(key, definition.root, None, started_ms)
@@ -83,7 +93,7 @@ class ProcessInstance(ElementInstance):
         self.jobs: list[Job] = []
         self.incidents: list[Incident] = []
         self.subscriptions: list[Wait] = []
-        self.on_end: list[Callable[[ProcessInstance], None]] = []
+        self.on_completion: list[Callable[[ProcessInstance], None]] = []
         self.start_lock: tuple[str, str, str] | None = None
 
     @property
@@ -91,12 +101,19 @@ class ProcessInstance(ElementInstance):
         return any(incident.is_open for incident in self.incidents)
 
     def remember(self, element: ElementInstance) -> None:
-        """Keeps the element for searches; of an instance that loops for ever, the open and the newest ones."""
+        """Keeps the element for searches; of an instance that loops for ever, the open and the newest ones of all there is."""
         self.elements.append(element)
         if len(self.elements) > HISTORY_PER_INSTANCE:
-            half = len(self.elements) // 2
-            self.elements = [e for e in self.elements[:half] if e.state.is_open] + self.elements[half:]
-            self.jobs = [j for j in self.jobs[: len(self.jobs) // 2] if j.is_open] + self.jobs[len(self.jobs) // 2 :]
+            self.elements = _newest(self.elements, lambda one: one.state.is_open)
+            self.jobs = _newest(self.jobs, lambda one: one.is_open)
+            self.incidents = _newest(self.incidents, lambda one: one.is_open)
+            self.subscriptions = _newest(self.subscriptions, lambda one: one.is_open)
+
+
+def _newest(entities: list[_Entity], is_open: Callable[[_Entity], bool]) -> list[_Entity]:
+    """The second half, and what is open of the first."""
+    half = len(entities) // 2
+    return [one for one in entities[:half] if is_open(one)] + entities[half:]
 
 
 class JobState(StrEnum):

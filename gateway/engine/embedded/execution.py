@@ -245,8 +245,9 @@ class Execution:
             return
         self.store.close(element.process)
         self.messages.instance_ended(element.process)
-        for callback in element.process.on_end:
-            callback(element.process)
+        if state is State.COMPLETED:
+            for callback in element.process.on_completion:
+                callback(element.process)
 
     def _terminate(self, element: ElementInstance) -> None:
         """Ends an element and all in it, the innermost first."""
@@ -330,7 +331,7 @@ class Execution:
 
     def _open_waits(self, element: ElementInstance, targets: list[Node]) -> None:
         """Opens what the element waits for, all or nothing: an incident at one leaves none open."""
-        if any(wait.is_open for wait in element.waits):
+        if element.waits:
             return  # entered again after an incident that came later
         context = element.visible()
         plans: list[tuple[Node, Plan | None, tuple[str, str] | None]] = []

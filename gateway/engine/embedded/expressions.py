@@ -32,6 +32,8 @@ class Expression:
         self.text = text[1:].strip() if is_feel else text
         self._parsed = feel.parse(self.text) if is_feel else None
         self._now = now
+        if self._parsed is not None:
+            _ = self._parsed.names  # compiles it: what is too deep for that is refused now
 
     @property
     def is_static(self) -> bool:

@@ -5,7 +5,7 @@ back-offs run by the engine's clock (docs: components/concepts/job-workers).
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ class _Queue:
     __slots__ = ("backlog", "is_announced", "polls", "streams")
 
     def __init__(self) -> None:
-        self.backlog: dict[int, Job] = {}
+        self.backlog: OrderedDict[int, Job] = OrderedDict()
         self.streams: deque[Stream] = deque()
         self.polls: list[_Poll] = []
         self.is_announced = False
@@ -118,6 +118,12 @@ class Jobs:
         if queue is None:
             self._queues[type_, tenant_id] = queue = _Queue()
         return queue
+
+    def _drop_unused(self, type_: str, tenant_id: str) -> None:
+        """Types may be FEEL, so there may be no end of them."""
+        queue = self._queues.get((type_, tenant_id))
+        if queue is not None and not (queue.backlog or queue.streams or queue.polls):
+            del self._queues[type_, tenant_id]
 
     # -- the life of a job
 
@@ -194,6 +200,7 @@ class Jobs:
         """Takes the job out of the backlog, its lease or its back-off."""
         if job.state is JobState.ACTIVATABLE:
             self._queue(job.type, job.tenant_id).backlog.pop(job.key, None)
+            self._drop_unused(job.type, job.tenant_id)
         self._execution.schedule.cancel(job.due)
         job.due = None
 
@@ -310,10 +317,12 @@ class Jobs:
         found: list[port.Job] = []
         size = 0
         for tenant_id in activation.tenant_ids:
-            backlog = self._queue(activation.type, tenant_id).backlog
+            queue = self._queues.get((activation.type, tenant_id))
+            if queue is None:
+                continue
+            backlog = queue.backlog
             while backlog and len(found) < max_jobs:
-                job = next(iter(backlog.values()))
-                del backlog[job.key]
+                _, job = backlog.popitem(last=False)
                 activated = self._activate(job, activation)
                 if activated is None:
                     continue
@@ -322,16 +331,15 @@ class Jobs:
                     self._give_back(job, backlog)
                     return found
                 found.append(activated)
+            self._drop_unused(activation.type, tenant_id)
         return found
 
-    def _give_back(self, job: Job, backlog: dict[int, Job]) -> None:
+    def _give_back(self, job: Job, backlog: "OrderedDict[int, Job]") -> None:
         """To the front of the backlog, as if it had never been leased."""
         self._withdraw(job)
         job.state, job.worker, job.deadline_ms = JobState.ACTIVATABLE, "", 0
-        rest = list(backlog.items())
-        backlog.clear()
         backlog[job.key] = job
-        backlog.update(rest)
+        backlog.move_to_end(job.key, last=False)
 
     def poll(self, activation: port.JobActivation, max_jobs: int, wait_ms: int) -> "asyncio.Future[list[port.Job]]":
         """The answer comes with the first job, or empty after the time. Cancelling it takes the request back."""
@@ -343,8 +351,9 @@ class Jobs:
 
         def done(_: object) -> None:
             self._execution.schedule.cancel(poll.due)
-            for queue in queues:
+            for queue, tenant_id in zip(queues, activation.tenant_ids, strict=True):
                 queue.polls.remove(poll)
+                self._drop_unused(activation.type, tenant_id)
 
         poll.answer.add_done_callback(done)
         return poll.answer
@@ -365,7 +374,7 @@ class Jobs:
 
     def close(self) -> None:
         """Ends the streams, and answers the polls with nothing."""
-        for queue in self._queues.values():
+        for queue in list(self._queues.values()):
             for stream in list(queue.streams):
                 stream.cancel()
             for poll in list(queue.polls):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway import engine as port
+from gateway.engine.embedded.definition import Definition
 from gateway.engine.embedded.entities import Message, ProcessInstance, Wait
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Messages:
         self._buffer: dict[_Address, list[Message]] = {}
         self._ids: dict[tuple[_Address, str], Message] = {}
         self._waits: dict[_Address, list[Wait]] = {}
-        self._locks: dict[tuple[str, str, str], int] = {}  # tenant, process id, correlation key -> instance
+        self._starts: dict[tuple[str, str], dict[str, Definition]] = {}  # tenant, name -> newest versions by process id
+        self._locks: set[tuple[str, str, str]] = set()  # tenant, process id, correlation key
 
     def publish(
         self,
@@ -72,9 +74,8 @@ class Messages:
         for wait in list(self._waits.get((message.tenant_id, message.name, message.correlation_key), ())):
             if self._deliver(message, wait):
                 reached = reached or wait.element.process
-        for definition in list(self._execution.store.latest_definitions()):
-            if definition.tenant_id == message.tenant_id and message.name in definition.message_starts:
-                reached = self._start(message, definition.process_id) or reached
+        for definition in list(self._starts.get((message.tenant_id, message.name), {}).values()):
+            reached = self._start(message, definition) or reached
         return reached
 
     def _deliver(self, message: Message, wait: Wait) -> bool:
@@ -87,20 +88,17 @@ class Messages:
         self._execution.occur(wait, message.variables, again=True)
         return True
 
-    def _start(self, message: Message, process_id: str) -> ProcessInstance | None:
-        definition = self._execution.store.latest(message.tenant_id, process_id)
-        if definition is None or process_id in message.correlated or message.name not in definition.message_starts:
+    def _start(self, message: Message, definition: Definition) -> ProcessInstance | None:
+        lock = (message.tenant_id, definition.process_id, message.correlation_key)
+        if definition.process_id in message.correlated or lock in self._locks:
             return None
-        lock = (message.tenant_id, process_id, message.correlation_key)
-        if message.correlation_key and lock in self._locks:
-            return None
-        message.correlated.add(process_id)
+        message.correlated.add(definition.process_id)
         self._execution.records.message(message, "CORRELATED")
         instance = self._execution.start(
             definition, definition.message_starts[message.name], message.variables, event=True
         )
         if message.correlation_key:
-            self._locks[lock] = instance.key
+            self._locks.add(lock)
             instance.start_lock = lock
         return instance
 
@@ -136,14 +134,26 @@ class Messages:
         if wait.state == "CREATED":
             wait.state, wait.updated_ms = "DELETED", self._execution.clock.now_ms()
 
+    # -- start events
+
+    def open_starts(self, definition: Definition, previous: Definition | None) -> None:
+        """A new version takes over the message start events; messages of before do not start it."""
+        if previous is not None:
+            for name in previous.message_starts:
+                del self._starts[previous.tenant_id, name][previous.process_id]
+        for name in definition.message_starts:
+            self._starts.setdefault((definition.tenant_id, name), {})[definition.process_id] = definition
+
     def instance_ended(self, process: ProcessInstance) -> None:
         """Frees its correlation key for the next message of the buffer."""
         lock = process.start_lock
         if lock is None:
             return
-        del self._locks[lock]
+        self._locks.remove(lock)
         tenant_id, process_id, key = lock
-        waiting = [m for a, messages in self._buffer.items() if a[0] == tenant_id and a[2] == key for m in messages]
-        for message in sorted(waiting, key=lambda m: m.key):
-            if self._start(message, process_id) is not None:
+        definition = self._execution.store.latest(tenant_id, process_id)
+        names = definition.message_starts if definition is not None else {}
+        waiting = [message for name in names for message in self._buffer.get((tenant_id, name, key), ())]
+        for message in sorted(waiting, key=lambda one: one.key):
+            if definition is not None and self._start(message, definition) is not None:
                 return

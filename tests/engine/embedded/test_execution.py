@@ -393,3 +393,28 @@ async def test_many_instances_of_one_definition_do_not_disturb_each_other(z):
         await z.complete(one, r=one.process_instance_key)
     for n, key in enumerate(keys):
         assert await z.variables(key) == {"n": n, "r": key}
+
+
+async def test_events_of_a_task_that_began_again_are_not_opened_twice(z, engine):
+    note = boundary("n", "t", on_timer("Duration", "PT1M"), interrupting=False)
+    await z.deploy(one_task(note, end("en"), flows="n en", job_type="= kind"))
+    key = await z.start()
+    await engine.advance(61)
+    assert (await z.elements(key)).count("n") == 1
+    await z.resolve(key, kind=z.full("§t"))
+    await engine.advance(61)
+    assert (await z.elements(key)).count("n") == 1
+    await z.complete(await z.job())
+    assert await z.state(key) == "COMPLETED"
+
+
+async def test_an_instance_that_loops_keeps_only_its_newest_history(z, monkeypatch):
+    monkeypatch.setattr("gateway.engine.embedded.entities.HISTORY_PER_INSTANCE", 20)
+    await z.deploy(process(start(), '<b:exclusiveGateway id="g"/>', task(), flows="s g t g"))
+    key = await z.start()
+    for _ in range(50):
+        await z.complete(await z.job())
+    assert len(await z.rows("element-instances", key)) <= 20
+    assert len(await z.rows("jobs", key)) <= 20
+    assert await z.elements(key, "ACTIVE") == ["t"]
+    assert [row["state"] for row in await z.rows("jobs", key)][-1] == "CREATED"

@@ -594,3 +594,27 @@ async def test_processes_do_not_share_jobs_of_the_same_element(z):
     await z.start("§2")
     assert len(await z.jobs()) == 1
     assert len(await z.jobs("§other")) == 1
+
+
+async def test_queues_of_types_that_nobody_needs_any_more_are_dropped(z, engine):
+    await z.deploy(one_task(job_type='= "§" + kind'))
+    for n in range(20):
+        key = await z.start(variables={"kind": str(n)})
+        if n % 2:
+            await z.complete(await z.job(f"§{n}"))
+        else:
+            await engine.cancel_process_instance(key)
+    poll = asyncio.create_task(engine.activate_jobs(activation(z), 1, request_timeout_ms=1000))
+    stream = engine.stream_jobs(activation(z))
+    await turns()
+    stream.cancel()
+    await engine.advance(2)
+    assert await poll == []
+    assert len(engine._execution.jobs._queues) <= 1
+
+
+async def test_a_long_backlog_is_taken_one_by_one_in_no_time(z):
+    await z.deploy(ONE_TASK)
+    for n in range(5_000):
+        await z.start(variables={"n": n})
+    assert [seen(await z.job())["n"] for _ in range(5_000)] == list(range(5_000))
