@@ -23,12 +23,12 @@ from typing import Any, TypeVar
 from gateway.feel.ast import unparse
 from gateway.feel.budget import Budget
 from gateway.feel.errors import Failure, FailureKind, FeelBudgetError, FeelError, FeelEvaluationError, FeelParseError
-from gateway.feel.expression import Clock, Evaluation, Expression, UnaryTests
+from gateway.feel.expression import Clock, Evaluation, Expression, UnaryTests, make_run
 from gateway.feel.functions import REGISTRY, Function
 from gateway.feel.handout import to_json
 from gateway.feel.lexer import is_plain_name
 from gateway.feel.temporal import DaysTime, FeelDate, FeelDateTime, FeelTime, YearsMonths
-from gateway.feel.values import FeelRange, convert_all
+from gateway.feel.values import FeelRange
 
 __all__ = [
     "Budget",
@@ -91,7 +91,7 @@ def evaluate(
     A text that does not parse is tried again with the names in the context that hold spaces or signs. Raises FeelError.
     """
     expression = _parsed(Expression, _expressions, text, context, functions)
-    return convert_all(expression.evaluate(context, budget=budget, clock=clock))
+    return expression._evaluate_all(context, make_run(budget, clock))
 
 
 def unary_test(

@@ -16,6 +16,9 @@ from gateway.feel.temporal import DAY, NANOS, DaysTime, FeelDate, FeelDateTime, 
 from gateway.feel.values import NUMBERS, shown
 
 _MILLI = 1_000_000
+_TEMPORAL, _ZONED = 200, 1000
+"""Steps for arithmetic with temporal values, and with the rules of a region."""
+
 _MAX_NANOS = 2**63 * NANOS
 
 
@@ -30,9 +33,9 @@ def add(run: Run, left: Any, right: Any) -> Any:
             run.make_text(len(result))
         return result
     else:
-        result = _add_temporal(left, right)
+        result = _add_temporal(run, left, right)
         if result is None:
-            result = _add_temporal(right, left) if left_type is not right_type else None
+            result = _add_temporal(run, right, left) if left_type is not right_type else None
     if result is None and run.failures is not None:
         run.fail(FailureKind.INVALID_TYPE, f"Can't add '{shown(right)}' to '{shown(left)}'")
     return result
@@ -44,9 +47,9 @@ def subtract(run: Run, left: Any, right: Any) -> Any:
     if left_type in NUMBERS and right_type in NUMBERS:
         result: Any = numbers.subtract(left, right)
     elif right_type is YearsMonths:
-        result = _add_temporal(left, YearsMonths(-right.months))
+        result = _add_temporal(run, left, YearsMonths(-right.months))
     elif right_type is DaysTime:
-        result = _add_temporal(left, DaysTime(-right.nanos))
+        result = _add_temporal(run, left, DaysTime(-right.nanos))
     elif left_type is right_type:
         result = _difference(left, right)
     else:
@@ -113,8 +116,9 @@ def negate(run: Run, operand: Any) -> Any:
     return None
 
 
-def _add_temporal(value: Any, duration: Any) -> Any:
+def _add_temporal(run: Run, value: Any, duration: Any) -> Any:
     kind = type(value)
+    run.spend(_ZONED if kind is FeelDateTime and value.region is not None else _TEMPORAL)
     if type(duration) is YearsMonths:
         if kind is YearsMonths:
             return YearsMonths(value.months + duration.months)

@@ -28,7 +28,7 @@ class Budget:
     steps: int = 8_000_000
     depth: int = 100
     size: int = 5_000_000
-    pattern_seconds: float = 0.05
+    pattern_seconds: float = 0.03
 
 
 DEFAULT_BUDGET = Budget()

@@ -27,7 +27,7 @@ from gateway.feel.functions import (
 from gateway.feel.scopes import Code, Frame
 from gateway.feel.values import FunctionValue, convert, convert_all
 
-_CALL = 20
+_CALL = 40
 
 
 class Closure(FunctionValue):

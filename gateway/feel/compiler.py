@@ -121,6 +121,7 @@ class Compiler:
     # Literals of lists, contexts and ranges
 
     def list_literal(self, node: ast.ListLiteral) -> Code:
+        self.weight += 5 * _STEP
         codes = [self.compile(item) for item in node.items]
         if len(codes) <= 16 and all(code in self.constants for code in codes):
             values = [self.constants[code] for code in codes]
@@ -128,6 +129,7 @@ class Compiler:
         return lambda frame: [code(frame) for code in codes]
 
     def context_literal(self, node: ast.ContextLiteral) -> Code:
+        self.weight += 5 * _STEP
         scope = Scope()
         self.scopes.stack.append(scope)
         entries: list[tuple[str, Code]] = []
@@ -151,9 +153,9 @@ class Compiler:
         if node.bare:
             return loops.counted(low, high)
         if low in self.constants and high in self.constants:
-            value = FeelRange(self.constants[low], self.constants[high], low_closed, high_closed)
+            value = FeelRange.make(self.constants[low], self.constants[high], low_closed, high_closed)
             return lambda frame: value
-        return lambda frame: FeelRange(low(frame), high(frame), low_closed, high_closed)
+        return lambda frame: FeelRange.make(low(frame), high(frame), low_closed, high_closed)
 
     # Operators
 
@@ -203,7 +205,7 @@ class Compiler:
 
         def bounded(frame: Frame) -> FeelRange:
             bound = operand(frame)
-            return FeelRange(bound if has_low else None, bound if has_high else None, closed, closed)
+            return FeelRange.make(bound if has_low else ABSENT, bound if has_high else ABSENT, closed, closed)
 
         return bounded
 
@@ -299,7 +301,7 @@ class Compiler:
         return lambda frame: calls.Closure(parameters, refuse, frame[:], max(len(frame), FIRST_SLOT), 1)
 
     def call(self, node: ast.Call) -> Code:
-        self.weight += 2 * _STEP
+        self.weight += 8 * _STEP
         arguments = [self.compile(argument) for argument in node.arguments]
         names = node.names
         if node.base is not None:
@@ -402,7 +404,7 @@ def step(run: Run, value: Any, name: str) -> Any:
 
 def _column(run: Run, members: list[Any], name: str) -> list[Any]:
     """`list.name`: of each member."""
-    run.spend(len(members) * _STEP)
+    run.spend(100 + len(members) * _STEP)
     plain = PLAIN
     column = []
     for member in members:
@@ -415,8 +417,8 @@ def _column(run: Run, members: list[Any], name: str) -> list[Any]:
 
 
 _RANGE_PROPERTIES: dict[str, Callable[[FeelRange], Any]] = {
-    "start": lambda value: value.low,
-    "end": lambda value: value.high,
+    "start": lambda value: None if value.low is ABSENT else value.low,
+    "end": lambda value: None if value.high is ABSENT else value.high,
     "start included": lambda value: value.low_closed,
     "end included": lambda value: value.high_closed,
 }

@@ -92,6 +92,14 @@ class _Compiled:
         except Exception as error:
             raise self._failure(error) from error
 
+    def _evaluate_all(self, context: Context | None, run: Run) -> Any:
+        """Evaluate, and convert what the result took over from the context, too."""
+        value = self._evaluate(context, run)
+        try:
+            return convert_all(value)
+        except Exception as error:
+            raise self._failure(error) from error
+
     def _failure(self, error: Exception) -> FeelError:
         """
         The error for what went wrong inside: it names the expression that failed, the innermost one if several are nested.
@@ -107,10 +115,10 @@ class _Compiled:
     def _explain(self, context: Context | None, run: Run) -> Evaluation:
         run.failures = failures = []
         try:
-            value = self._evaluate(context, run)
+            value = self._evaluate_all(context, run)
         except FeelEvaluationError as error:
             return Evaluation(None, tuple(failures), error)
-        return Evaluation(convert_all(value), tuple(failures))
+        return Evaluation(value, tuple(failures))
 
     def __str__(self) -> str:
         return self.text
@@ -134,7 +142,8 @@ class _Compiled:
         return ast.unparse(self._tree)
 
 
-def _make_run(budget: Budget | None, clock: Clock | None) -> Run:
+def make_run(budget: Budget | None, clock: Clock | None) -> Run:
+    """The state of an evaluation with these limits and this clock, by default the usual ones."""
     run = Run()
     if budget is not None:
         run.limit(budget)
@@ -160,7 +169,7 @@ class Expression(_Compiled):
         """
         code = self._code
         if code is None or context is None or budget is not None or clock is not None:
-            return self._evaluate(context, _make_run(budget, clock))
+            return self._evaluate(context, make_run(budget, clock))
         try:
             return code([context, Run(), *self._slots])
         except Exception as error:
@@ -170,7 +179,7 @@ class Expression(_Compiled):
         self, context: Context | None = None, *, budget: Budget | None = None, clock: Clock | None = None
     ) -> Evaluation:
         """The value, or the error, together with the suppressed failures: why something is null."""
-        return self._explain(context, _make_run(budget, clock))
+        return self._explain(context, make_run(budget, clock))
 
 
 class UnaryTests(_Compiled):
@@ -188,7 +197,7 @@ class UnaryTests(_Compiled):
         clock: Clock | None = None,
     ) -> bool | None:
         """Whether the value passes; None where it can't be compared. Raises as `Expression.evaluate` does."""
-        run = _make_run(budget, clock)
+        run = make_run(budget, clock)
         run.input = convert(value)
         return self._evaluate(context, run)  # type: ignore[no-any-return]
 
@@ -201,6 +210,6 @@ class UnaryTests(_Compiled):
         clock: Clock | None = None,
     ) -> Evaluation:
         """The result, or the error, together with the suppressed failures."""
-        run = _make_run(budget, clock)
+        run = make_run(budget, clock)
         run.input = convert(value)
         return self._explain(context, run)

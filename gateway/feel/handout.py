@@ -13,11 +13,14 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.feel import numbers, zones
+from gateway.feel.budget import Run
+from gateway.feel.errors import FeelBudgetError
 from gateway.feel.functions import is_function
 from gateway.feel.temporal import DaysTime, FeelDate, FeelDateTime, FeelTime, YearsMonths
 from gateway.feel.values import convert
 
 _LONG = 2**63
+_MAX_MEMBERS = 5_000_000
 _UNCHANGED = frozenset({str, bool, type(None)})
 
 
@@ -27,26 +30,33 @@ def to_json(value: Any) -> Any:
 
     Whole numbers that fit 64 bits become int, others float; temporal values ISO texts, where days-time durations come out
     as Java writes them (`PT26H`) and a region becomes its offset; ranges their text; functions inside contexts and lists
-    are dropped, one alone is None. What is plain already is handed out as it is, not copied.
+    are dropped, one alone is None. What is plain already is handed out as it is, not copied. Raises FeelBudgetError for a
+    value that would be written with more than 5 million members, which a small one can if its members are shared.
     """
+    return _plain(value, {})[0]
+
+
+def _plain(value: Any, done: dict[int, tuple[Any, int]]) -> tuple[Any, int]:
+    """The plain data and the number of their members."""
     kind = type(value)
+    if kind is dict or kind is list:
+        key = id(value)
+        if key not in done:
+            done[key] = _context(value, done) if kind is dict else _list(value, done)
+        return done[key]
     if kind in _UNCHANGED:
-        return value
+        return value, 1
     if kind is int:
-        return value if -_LONG <= value < _LONG else _double(value)
-    if kind is dict:
-        return _context(value)
-    if kind is list:
-        return _list(value)
+        return (value if -_LONG <= value < _LONG else _double(value)), 1
     if kind is Decimal:
-        return _number(value)
+        return _number(value), 1
     writer = _WRITERS.get(kind)
     if writer is not None:
-        return writer(value)
+        return writer(value), 1
     if is_function(value):
-        return None
+        return None, 1
     converted = convert(value)
-    return to_json(converted) if type(converted) is not kind else str(converted)
+    return _plain(converted, {}) if type(converted) is not kind else (str(converted), 1)
 
 
 def _number(value: Decimal) -> int | float | None:
@@ -66,34 +76,49 @@ def _double(value: numbers.Number) -> float | None:
         return None
 
 
-def _list(members: list[Any]) -> list[Any]:
+def _list(members: list[Any], done: dict[int, tuple[Any, int]]) -> tuple[list[Any], int]:
     result = members
+    size = 1
+    functions = False
     for place, member in enumerate(members):
-        plain = to_json(member)
+        if type(member) in _UNCHANGED:
+            continue
+        plain, count = _plain(member, done)
+        size += count
         if plain is not member:
+            functions = functions or (plain is None and is_function(member))
             if result is members:
                 result = members[:]
             result[place] = plain
-    if any(plain is None and is_function(member) for plain, member in zip(result, members, strict=True)):
-        return [plain for plain, member in zip(result, members, strict=True) if not is_function(member)]
-    return result
+    if functions:
+        result = [plain for plain, member in zip(result, members, strict=True) if not is_function(member)]
+    return result, _limited(size + len(members))
 
 
-def _context(context: dict[str, Any]) -> dict[str, Any]:
+def _context(context: dict[str, Any], done: dict[int, tuple[Any, int]]) -> tuple[dict[str, Any], int]:
     result = context
+    size = 1
     for key, entry in context.items():
-        plain = to_json(entry)
+        if type(entry) in _UNCHANGED and type(key) is str:
+            continue
+        plain, count = _plain(entry, done)
+        size += count
         if plain is entry and type(key) is str:
             continue
         if result is context:
             result = dict(context)
-        if plain is None and is_function(entry):
-            del result[key]
-        else:
-            result[key] = plain
-    if result is not context and not all(type(key) is str for key in result):
-        return {str(key): entry for key, entry in result.items()}
-    return result
+        del result[key]
+        if plain is not None or not is_function(entry):
+            result[str(key)] = plain
+    if result is not context:
+        result = {str(key): result[str(key)] for key in context if str(key) in result}  # the order of before
+    return result, _limited(size + len(context))
+
+
+def _limited(size: int) -> int:
+    if size > _MAX_MEMBERS:
+        raise FeelBudgetError(f"The value has more than {_MAX_MEMBERS} members.")
+    return size
 
 
 def _offset(value: FeelTime | FeelDateTime) -> str:
@@ -109,41 +134,54 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
 }
 
 
-def json_text(value: Any) -> str:
-    """The compact JSON text of a value, as `to json(value)` gives it."""
+def json_text(run: Run, value: Any) -> str:
+    """The compact JSON text of a value, as `to json(value)` gives it. Pays for each piece."""
     out: list[str] = []
-    _write(value, out.append)
+
+    def write(piece: str) -> None:
+        run.spend(30 + (len(piece) >> 3))
+        out.append(piece)
+
+    _write(value, write)
     return "".join(out)
 
 
 def _write(value: Any, write: Callable[[str], None]) -> None:
     value = convert(value)
     kind = type(value)
-    if kind is str:
-        write(json.dumps(value, ensure_ascii=False))
-    elif kind is dict:
-        write("{")
-        separator = ""
+    if kind is dict:
+        separator = "{"
         for key, entry in value.items():
             if not is_function(entry):
-                write(f"{separator}{json.dumps(str(key), ensure_ascii=False)}:")
+                write(f"{separator}{_quoted(str(key))}:")
                 separator = ","
                 _write(entry, write)
-        write("}")
+        write("}" if separator == "," else "{}")
     elif kind is list:
-        write("[")
-        for place, member in enumerate(value):
-            write("," if place else "")
+        separator = "["
+        for member in value:
+            write(separator)
+            separator = ","
             _write(member, write)
-        write("]")
-    elif value is None or is_function(value):
-        write("null")
-    elif kind is bool:
-        write("true" if value else "false")
-    elif kind is int or kind is Decimal:
-        write(numbers.text(value))
-    elif (kind is FeelTime or kind is FeelDateTime) and value.region is not None:
-        date = f"{value.date}T" if kind is FeelDateTime else ""
-        write(f'"{date}{_offset(value)}[{value.region}]"')
+        write("]" if separator == "," else "[]")
     else:
-        write(json.dumps(_WRITERS.get(kind, str)(value), ensure_ascii=False))
+        write(_scalar(kind, value))
+
+
+def _scalar(kind: type, value: Any) -> str:
+    if value is None or is_function(value):
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int or kind is Decimal:
+        return numbers.text(value)
+    if kind is str:
+        return _quoted(value)
+    if (kind is FeelTime or kind is FeelDateTime) and value.region is not None:
+        date = f"{value.date}T" if kind is FeelDateTime else ""
+        return f'"{date}{_offset(value)}[{value.region}]"'
+    return _quoted(_WRITERS.get(kind, str)(value))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.feel import arithmetic, ast
-from gateway.feel.budget import Run
+from gateway.feel.budget import ABSENT, Run
 from gateway.feel.errors import FailureKind
 from gateway.feel.functions import is_function
 from gateway.feel.temporal import DaysTime, FeelDate, FeelDateTime, FeelTime, YearsMonths
@@ -40,6 +40,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 _FAST: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _SMALL, _LARGE = 10**9, 10**24
 _LONG_CHAIN = 8
+_STEP = 5
 _PRODUCT_LIMIT = 10**34
 
 
@@ -258,10 +259,8 @@ def equal_constant(left: Code, y: int | str, *, negated: bool) -> Code:
 
 
 def same(run: Run, x: Any, y: Any) -> bool | None:
-    """FEEL's equality, which pays for what it looks at."""
-    if type(x) is list or type(x) is dict:
-        run.spend(len(x) * 4)
-    result = equals(x, y)
+    """FEEL's equality; what can't be compared is recorded."""
+    result = equals(run, x, y)
     if result is None:
         _not_comparable(run, x, y)
     return result
@@ -404,7 +403,7 @@ def test_value(operand: Code, *, literal: bool) -> Code:
                 return run.input is False
         if type(value) is list:
             run.spend(len(value) * 4)
-            return any(equals(run.input, member) is True for member in value) or equals(run.input, value) is True
+            return any(equals(run, run.input, member) is True for member in value) or equals(run, run.input, value) is True
         if type(value) is FeelRange:
             return in_range(run, run.input, value)
         return same(run, run.input, value)
@@ -449,10 +448,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def instance_of(value: Code, wanted: ast.Type) -> Code:
     """`value instance of type`; false for a type that does not exist."""
-    return lambda frame: is_instance(value(frame), wanted)
+    return lambda frame: is_instance(frame[1], value(frame), wanted)
 
 
-def is_instance(value: Any, wanted: ast.Type) -> bool:
+def is_instance(run: Run, value: Any, wanted: ast.Type) -> bool:
     """Whether a value is of a type, its members included where the type names theirs."""
     value = convert(value)
     if wanted.name == "Any":
@@ -466,13 +465,14 @@ def is_instance(value: Any, wanted: ast.Type) -> bool:
         return True
     if wanted.keys is not None:
         fields = zip(wanted.keys, arguments, strict=True)
-        return all(key in value and _is_member(value[key], argument) for key, argument in fields)
+        return all(key in value and _is_member(run, value[key], argument) for key, argument in fields)
     if type(value) is list:
-        return all(_is_member(member, arguments[0]) for member in value)
+        return all(_is_member(run, member, arguments[0]) for member in value)
     if type(value) is FeelRange:
-        return all(_is_member(bound, arguments[0]) for bound in (value.low, value.high))
+        return all(_is_member(run, bound, arguments[0]) for bound in (value.low, value.high))
     return True
 
 
-def _is_member(value: Any, wanted: ast.Type) -> bool:
-    return value is None or wanted.name == "Any" or is_instance(value, wanted)
+def _is_member(run: Run, value: Any, wanted: ast.Type) -> bool:
+    run.spend(_STEP)
+    return value is None or value is ABSENT or wanted.name == "Any" or is_instance(run, value, wanted)

@@ -8,6 +8,7 @@ and functions are classes of our own. What a caller hands in is converted when a
 from __future__ import annotations
 
 import datetime as python
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.feel import numbers, zones
+from gateway.feel.budget import ABSENT, Run
 from gateway.feel.temporal import (
     DAY,
     NANOS,
@@ -29,19 +31,23 @@ from gateway.feel.temporal import (
 
 @dataclass(frozen=True, slots=True)
 class FeelRange:
-    """A range: its bounds, either of which may be None (no bound), and whether they belong to it."""
+    """A range: its bounds, and whether they belong to it. A bound is a scalar, or ABSENT where the range has no end."""
 
     low: Any
     high: Any
     low_closed: bool = True
     high_closed: bool = True
 
+    @classmethod
+    def make(cls, low: Any, high: Any, low_closed: bool = True, high_closed: bool = True) -> FeelRange:
+        """A range of any two values; what can't be a bound counts as null, with which nothing compares."""
+        low, high = (bound if bound is ABSENT or sort_key(bound) is not None else None for bound in (low, high))
+        return cls(low, high, low_closed, high_closed)
+
     def __str__(self) -> str:
         start, end = "[" if self.low_closed else "(", "]" if self.high_closed else ")"
-        return f"{start}{_inner_text(self.low)}..{_inner_text(self.high)}{end}"
-
-    def __hash__(self) -> int:
-        return hash(key_of(self))
+        low, high = ("" if bound is ABSENT else shown(bound) for bound in (self.low, self.high))
+        return f"{start}{low}..{high}{end}"
 
 
 class FunctionValue:
@@ -144,33 +150,46 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 
 def convert_all(value: Any) -> Any:
     """The FEEL value with all its members converted, for handing out. What needs no change is handed out as it is."""
-    value = convert(value)
-    if type(value) is list:
-        members = [convert_all(member) for member in value]
-        return value if all(map(_same, members, value)) else members
-    if type(value) is dict:
-        entries = {key if type(key) is str else str(key): convert_all(entry) for key, entry in value.items()}
-        return value if all(map(_same, entries.items(), value.items())) else entries
-    return value
+    return value if type(value) in _SCALARS else _convert_members(value, {})
 
 
-def _same(left: Any, right: Any) -> bool:
-    if type(left) is tuple:
-        return left[0] is right[0] and left[1] is right[1]
-    return left is right
+_SCALARS = PLAIN - {list, dict, Decimal}
+
+
+def _convert_members(value: Any, done: dict[int, Any]) -> Any:
+    """Members that are shared are converted once: what looks huge may be small."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is list and all(type(member) in _SCALARS for member in value):
+        return value
+    if id(value) in done:
+        return done[id(value)][1]
+    converted = convert(value)
+    result = converted
+    if type(converted) is list:
+        members = [_convert_members(member, done) for member in converted]
+        if any(map(operator.is_not, members, converted)):
+            result = members
+    elif type(converted) is dict:
+        entries = {str(key): _convert_members(entry, done) for key, entry in converted.items()}
+        if any(entries.get(key, ABSENT) is not entry for key, entry in converted.items()):
+            result = entries
+    done[id(value)] = value, result  # the value is kept, so that its id stays its own
+    return result
 
 
 # Equality
 
 
-def equals(left: Any, right: Any) -> bool | None:
-    """FEEL's `=`: None where the types can't be compared."""
+def equals(run: Run, left: Any, right: Any) -> bool | None:
+    """FEEL's `=`: None where the types can't be compared. Pays for what it looks at."""
     left_type, right_type = type(left), type(right)
     if left_type is right_type:
         if left_type is list:
-            return len(left) == len(right) and all(map(_members_equal, left, right))
+            return _lists_equal(run, left, right)
         if left_type is dict:
-            return _contexts_equal(left, right)
+            return _contexts_equal(run, left, right)
         if left_type in PLAIN:
             return bool(left == right)
     if left is None or right is None:
@@ -181,32 +200,40 @@ def equals(left: Any, right: Any) -> bool | None:
         return None
     left, right = convert(left), convert(right)
     if type(left) in PLAIN and type(right) in PLAIN:
-        return equals(left, right)
+        return equals(run, left, right)
     return None
 
 
-def _members_equal(left: Any, right: Any) -> bool:
-    return equals(left, right) is True
+_CONTAINER, _MEMBER, _PIECE = 80, 20, 30
+"""Steps for looking at a list or context, at each of its members, and for writing a piece of text."""
 
 
-def _contexts_equal(left: dict[str, Any], right: dict[str, Any]) -> bool:
+def _lists_equal(run: Run, left: list[Any], right: list[Any]) -> bool:
     if len(left) != len(right):
         return False
-    return all(key in right and equals(value, right[key]) is True for key, value in left.items())
+    run.spend(_CONTAINER + len(left) * _MEMBER)
+    return all(equals(run, x, y) is True for x, y in zip(left, right, strict=True))
 
 
-def key_of(value: Any) -> Any:
+def _contexts_equal(run: Run, left: dict[str, Any], right: dict[str, Any]) -> bool:
+    if len(left) != len(right):
+        return False
+    run.spend(_CONTAINER + len(left) * _MEMBER)
+    return all(key in right and equals(run, value, right[key]) is True for key, value in left.items())
+
+
+def key_of(run: Run, value: Any) -> Any:
     """A hashable that is equal for values that are equal: for finding duplicates in linear time."""
     value = convert(value)
     kind = type(value)
     if kind is int or kind is Decimal:
         return ("n", value)
     if kind is list:
-        return ("l", *map(key_of, value))
+        run.spend(_CONTAINER + len(value) * _MEMBER)
+        return ("l", *(key_of(run, member) for member in value))
     if kind is dict:
-        return ("c", frozenset((key, key_of(entry)) for key, entry in value.items()))
-    if kind is FeelRange:
-        return ("r", key_of(value.low), key_of(value.high), value.low_closed, value.high_closed)
+        run.spend(_CONTAINER + len(value) * _MEMBER)
+        return ("c", frozenset((key, key_of(run, entry)) for key, entry in value.items()))
     if kind in PLAIN:
         return (kind, value)
     return ("f", id(value))
@@ -267,7 +294,7 @@ def within(value: Any, checked: FeelRange) -> bool | None:
     """Whether the value lies in the range; None where it can't be compared with a bound."""
     result = True
     for bound, outside, closed in ((checked.low, -1, checked.low_closed), (checked.high, 1, checked.high_closed)):
-        if bound is None:
+        if bound is ABSENT:
             continue
         order = compare(value, bound)
         if order is None:
@@ -280,19 +307,47 @@ def within(value: Any, checked: FeelRange) -> bool | None:
 # Text
 
 
-def text(value: Any) -> str | None:
-    """What `string(value)` gives."""
+def text(run: Run, value: Any) -> str | None:
+    """What `string(value)` gives. Pays for each piece."""
     value = convert(value)
     if type(value) is str or value is None:
         return value
-    return _inner_text(value)
-
-
-def _inner_text(value: Any) -> str:
-    """The text of a member of a list or context: strings are quoted."""
     out: list[str] = []
-    _write(value, out.append)
+
+    def write(piece: str) -> None:
+        run.spend(_PIECE + (len(piece) >> 3))
+        out.append(piece)
+
+    _write(value, write)
     return "".join(out)
+
+
+class _EnoughError(Exception):
+    """A message is long enough."""
+
+
+def shown(value: Any) -> str:
+    """The text of a value in a message: strings in quotes, long ones cut."""
+    out: list[str] = []
+    length = 0
+
+    def write(piece: str) -> None:
+        nonlocal length
+        out.append(piece if len(piece) <= _SHOWN else f"{piece[:_SHOWN]}..")
+        length += len(out[-1])
+        if length > _SHOWN:
+            raise _EnoughError
+
+    try:
+        _write(value, write)
+    except _EnoughError:
+        out.append("..")
+    except RecursionError:
+        return ".."
+    return "".join(out)
+
+
+_SHOWN = 300
 
 
 def _write(value: Any, write: Callable[[str], None]) -> None:
@@ -317,29 +372,21 @@ def _write(value: Any, write: Callable[[str], None]) -> None:
 
 
 def _write_list(value: Iterable[Any], write: Callable[[str], None]) -> None:
-    write("[")
-    separator = ""
+    separator = "["
     for member in value:
         write(separator)
         separator = ", "
         _write(member, write)
-    write("]")
+    write("]" if separator == ", " else "[]")
 
 
 def _write_context(value: dict[str, Any], write: Callable[[str], None]) -> None:
-    write("{")
-    separator = ""
+    separator = "{"
     for key, entry in value.items():
         write(f"{separator}{key}:")
         separator = ", "
         _write(entry, write)
-    write("}")
-
-
-def shown(value: Any) -> str:
-    """The text of a value in a message: strings in quotes, long ones cut."""
-    written = _inner_text(value)
-    return written if len(written) <= 500 else f"{written[:500]}.."
+    write("}" if separator == ", " else "{}")
 
 
 def utf16_length(value: str) -> int:

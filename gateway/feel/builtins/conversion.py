@@ -31,7 +31,7 @@ _number = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,5})?", re.ASCII)
 
 @builtin("string(from: any)")
 def string(run: Run, value: Any) -> str | None:
-    written = text(value)
+    written = text(run, value)
     if written is not None and len(written) > 100:
         run.make_text(len(written))
     return written
@@ -192,6 +192,4 @@ def _no_number(name: str) -> NoReturn:
 
 @builtin("to json(value: any)")
 def to_json(run: Run, value: Any) -> str:
-    written = json_text(value)
-    run.make_text(len(written))
-    return written
+    return json_text(run, value)

@@ -22,7 +22,7 @@ List = list[Any]
 @builtin("list contains(list: list, element: any)")
 def list_contains(run: Run, members: List, element: Any) -> bool:
     run.spend(len(members))
-    return any(equals(member, element) is True for member in members)
+    return any(equals(run, member, element) is True for member in members)
 
 
 @builtin("count(list: list)")
@@ -213,7 +213,7 @@ def reverse(run: Run, members: List) -> List:
 @builtin("index of(list: list, match: any)")
 def index_of(run: Run, members: List, match: Any) -> list[int]:
     run.spend(len(members) * 4)
-    return [place for place, member in enumerate(members, 1) if equals(member, match) is True]
+    return [place for place, member in enumerate(members, 1) if equals(run, member, match) is True]
 
 
 @builtin("union(lists: any..)")
@@ -225,13 +225,13 @@ def union(run: Run, lists: List) -> List:
 def distinct_values(run: Run, members: List) -> List:
     """Each value once, in the order of its first place."""
     run.spend(len(members) * 20)
-    return _first(members)
+    return _first(run, members)
 
 
-def _first(members: List) -> List:
+def _first(run: Run, members: List) -> List:
     seen: dict[Any, Any] = {}
     for member in members:
-        seen.setdefault(key_of(member), member)
+        seen.setdefault(key_of(run, member), member)
     return list(seen.values())
 
 
@@ -239,8 +239,8 @@ def _first(members: List) -> List:
 def duplicate_values(run: Run, members: List) -> List:
     """Each value that is there more than once, in the order of its first place."""
     run.spend(len(members) * 20)
-    counted = Counter(map(key_of, members))
-    return [member for member in _first(members) if counted[key_of(member)] > 1]
+    counted = Counter((key_of(run, member) for member in members))
+    return [member for member in _first(run, members) if counted[key_of(run, member)] > 1]
 
 
 @builtin("flatten(list: list)")
@@ -251,7 +251,7 @@ def flatten(run: Run, members: List) -> List:
 
 
 def _flatten(run: Run, members: List, result: List) -> None:
-    run.spend(len(members) * 4)
+    run.spend(50 + len(members) * 10)
     for member in map(convert, members):
         if type(member) is list:
             _flatten(run, member, result)

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.feel.budget import Run
 from gateway.feel.errors import FailureKind, FeelEvaluationError, UnfitArgumentError
 from gateway.feel.functions import builtin
-from gateway.feel.values import NUMBERS, equals
+from gateway.feel.values import NUMBERS, equals, shown
 
 
 @builtin("not(negand: any)")
@@ -37,7 +37,7 @@ def assert_condition(run: Run, value: Any, condition: Any) -> Any:
 def assert_with_cause(run: Run, value: Any, condition: Any, cause: Any) -> Any:
     """The value, if the condition is true; else the evaluation as a whole fails."""
     if condition is not True:
-        raise FeelEvaluationError(str(cause), FailureKind.ASSERT_FAILURE)
+        raise FeelEvaluationError(cause if type(cause) is str else shown(cause), FailureKind.ASSERT_FAILURE)
     return value
 
 
@@ -70,4 +70,4 @@ def is_same(run: Run, left: Any, right: Any) -> bool:
     """Of one type and equal: the standard's function, which Camunda's engine does not have."""
     if type(left) is not type(right) and not (type(left) in NUMBERS and type(right) in NUMBERS):
         return False
-    return equals(left, right) is True
+    return equals(run, left, right) is True

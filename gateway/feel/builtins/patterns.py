@@ -19,6 +19,9 @@ from gateway.feel.budget import Run
 from gateway.feel.errors import FeelBudgetError, UnfitArgumentError
 
 MAX_PATTERN = 20_000
+MAX_EXPANDED = 100_000
+"""How long a pattern may be when all its counted repetitions are written out: `(a{1000}){1000}` is too long."""
+
 _FLAGS = {"s": regex.DOTALL, "m": regex.MULTILINE, "i": regex.IGNORECASE, "x": regex.VERBOSE}
 _POSIX = {
     "Lower": "a-z",
@@ -50,7 +53,7 @@ _JAVA_PROPERTIES |= {"javaDigit": "Nd", "javaLetterOrDigit": "Alnum", "javaAlpha
 @lru_cache(maxsize=512)
 def compiled(pattern: str, flags: str) -> Any:
     """The pattern, or None where it is no regular expression or a flag is unknown."""
-    if len(pattern) > MAX_PATTERN or not set(flags) <= set(_FLAGS):
+    if len(pattern) > MAX_PATTERN or not set(flags) <= set(_FLAGS) or _expanded(pattern) > MAX_EXPANDED:
         return None
     options = regex.VERSION1
     for flag in flags:
@@ -59,6 +62,29 @@ def compiled(pattern: str, flags: str) -> Any:
         return regex.compile("".join(_translate(pattern, verbose="x" in flags)), options)
     except (regex.error, ValueError, OverflowError, RecursionError, KeyError, IndexError):
         return None
+
+
+def _expanded(pattern: str) -> int:
+    """About how many signs the pattern has with its counted repetitions written out."""
+    totals = [0]
+    last = 1
+    for piece in _pieces.finditer(pattern):
+        text = piece[0]
+        if text == "(":
+            totals.append(0)
+            continue
+        if text == ")" and len(totals) > 1:
+            last = totals.pop() + 1
+        elif piece[1] is not None:
+            times = max(int(count) for count in (piece[1], piece[2]) if count)
+            last *= min(times, MAX_EXPANDED)
+        else:
+            last = 1
+        totals[-1] += last
+    return sum(totals)
+
+
+_pieces = regex.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]|\{(\d{1,9})(?:,(\d{0,9}))?\}|.", regex.DOTALL)
 
 
 def _translate(pattern: str, *, verbose: bool) -> Iterator[str]:
@@ -114,6 +140,9 @@ def _escape(pattern: str, position: int, *, in_class: bool) -> tuple[str, int]:
         return (_ESCAPES[sign] if in_class else f"[{_ESCAPES[sign]}]"), following
     if sign in _NEGATED:
         return f"[^{_ESCAPES[_NEGATED[sign]]}]", following
+    if sign == "k" and pattern.startswith("<", following):
+        end = pattern.index(">", following)
+        return f"(?P={pattern[following + 1 : end]})", end + 1
     if sign == "c":
         return _literal(chr(ord(pattern[following]) ^ 64)), following + 1
     return _simple_escape(sign, in_class=in_class), following

@@ -186,7 +186,7 @@ def range_of(run: Run, text: str) -> FeelRange:
     order = compare(low, high)
     if order is None or order > 0:
         raise UnfitArgumentError
-    return FeelRange(low, high, node.low_closed, node.high_closed)
+    return FeelRange.make(low, high, node.low_closed, node.high_closed)
 
 
 def _bound(run: Run, node: ast.Node) -> Any:
