@@ -49,9 +49,10 @@ def _settings(arguments: list[str], config: Path | None) -> "Settings":
 @cli.command(context_settings=_SETTINGS)
 def run(context: typer.Context, config: ConfigFile = None, connectors: ConnectorModules = None) -> None:
     """Run the gateway: work jobs of the engine that the settings name."""
+    settings = _settings(context.args, config)
     from gateway.app import run as run_gateway
 
-    raise typer.Exit(run_gateway(_settings(context.args, config), connectors=tuple(connectors or ())))
+    raise typer.Exit(run_gateway(settings, connectors=tuple(connectors or ())))
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -85,12 +86,13 @@ def doctor(
     connectors: ConnectorModules = None,
 ) -> None:
     """Check the engine, the deployed processes and the secrets against this gateway. Exit code 1 if something will fail."""
+    settings = _settings(context.args, config)
     from rich.console import Console
 
     from gateway.app import run_loop
     from gateway.doctor import show
 
-    report = run_loop(_examine(_settings(context.args, config), tuple(connectors or ())))
+    report = run_loop(_examine(settings, tuple(connectors or ())))
     if as_json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:

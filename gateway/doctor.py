@@ -17,7 +17,7 @@ from rich.table import Table
 from gateway import bpmn
 from gateway.admin import OutboundEntry
 from gateway.config import Settings, normalized_name
-from gateway.engine import DEFAULT_TENANT, Engine, EngineError, InvalidArgument, Topology
+from gateway.engine import DEFAULT_TENANT, Engine, EngineError, InvalidArgument, NotFound, Topology
 from gateway.secrets import SecretContext, Secrets, references
 
 _PAGE: Final = 100
@@ -90,8 +90,10 @@ async def examine(
     _about_cluster(report, topology)
     try:
         used = await _usage(engine, report, timeout)
-    except (EngineError, TimeoutError) as error:
-        report.problems.append(f"deployed processes cannot be read at {report.target['rest']}: {_text(error)}")
+    except (EngineError, TimeoutError, KeyError, ValueError) as error:
+        known = isinstance(error, EngineError | TimeoutError)
+        why = _text(error) if known else "the answer makes no sense"
+        report.problems.append(f"deployed processes cannot be read at {report.target['rest']}: {why}")
         return report
     _judge_types(report, used, connectors)
     await _judge_secrets(report, used, connectors, secrets)
@@ -207,11 +209,11 @@ async def _usage(engine: Engine, report: Report, timeout: float) -> list[_Task]:
     gate = asyncio.Semaphore(_PARALLEL)
 
     async def tasks(definition: Definition) -> list[_Task]:
-        async with gate:
-            xml = await engine.process_definition_xml(definition.key, timeout=timeout)
         try:
-            return list(_tasks(definition, bpmn.parse(xml)))
-        except bpmn.BpmnError as error:
+            async with gate:
+                xml = await engine.process_definition_xml(definition.key, timeout=timeout)
+            return _tasks(definition, bpmn.parse(xml))
+        except (bpmn.BpmnError, NotFound) as error:
             report.notes.append(f"{definition.process_id} v{definition.version} cannot be read: {error}")
             return []
 
