@@ -579,3 +579,88 @@ async def test_documents_are_stored_read_and_deleted(z):
     await z.engine.delete_document(made.document_id)
     with pytest.raises(NotFound):
         await z.engine.delete_document(made.document_id)
+
+
+async def test_an_instance_may_start_at_an_element(z):
+    await z.deploy(process(start(), task(), task("u"), end(), flows="s t u e"))
+    key = await z.start(start_element_id="u", variables={"a": 1})
+    assert await z.elements(key, "ACTIVE") == ["u"]
+    await z.complete(await z.job("§u"))
+    assert (await z.path(key), await z.variables(key)) == ("u e", {"a": 1})
+    with pytest.raises(InvalidArgument, match="nope"):
+        await z.start(start_element_id="nope")
+
+
+async def test_a_join_counts_flows_not_arrivals(z):
+    nodes = (start(), '<b:parallelGateway id="f"/>', task("a"), '<b:exclusiveGateway id="m"/>', task("b"), end())
+    await z.deploy(process(*nodes, '<b:parallelGateway id="j"/>', flows="s f a m j e\nf b j\nf m"))
+    key = await z.start()
+    await z.complete(await z.job("§a"))
+    assert "j" not in await z.elements(key)
+    await z.complete(await z.job("§b"))
+    assert (await z.elements(key)).count("j") == 1
+    assert await z.state(key) == "ACTIVE"
+
+
+async def test_an_error_is_caught_around_its_scope_and_ends_all_inside(z):
+    inside = (
+        start("ps"),
+        '<b:parallelGateway id="f"/>',
+        task(),
+        task("u"),
+        boundary("no", "t", on_error("E9")),
+        end("pn"),
+    )
+    inner = sub("p", *inside, flows="ps f t\nf u\nno pn", ext=mapped({"local": "= 1"}))
+    top = error("E", "E-1") + error("E9", "E-9")
+    await z.deploy(
+        process(start(), inner, end(), boundary("b", "p", on_error("E")), end("eb"), flows="s p e\nb eb", top=top)
+    )
+    key = await z.start()
+    other = await z.job("§u")
+    await z.throw(await z.job(), "E-1", detail=1, local=2)
+    assert await z.path(key) == "s ps f b eb"
+    assert sorted(await z.elements(key, "TERMINATED")) == ["p", "t", "u"]
+    assert await z.variables(key) == {"detail": 1, "local": 2}
+    with pytest.raises(NotFound):
+        await z.complete(other)
+
+
+async def test_a_message_event_that_does_not_interrupt_happens_with_every_message(z):
+    note = boundary("n", "t", on_message("m"), interrupting=False, outputs={"last": "= v"})
+    await z.deploy(one_task(note, end("en"), flows="n en", top=message("m", "§note", "= key")))
+    key = await z.start(variables={"key": "k"})
+    for v in (1, 2):
+        await z.publish("§note", "k", ttl_ms=1000, v=v)
+        assert await z.variables(key) == {"key": "k", "last": v}
+    await z.complete(await z.job())
+    assert sorted(await z.elements(key)) == sorted(["s", "n", "en", "n", "en", "t", "e"])
+    assert await z.state(key) == "COMPLETED"
+
+
+async def test_resolving_evaluates_the_inputs_again(z):
+    await z.deploy(one_task(job_type="= kind", inputs={"kind": "= wanted"}))
+    key = await z.start()
+    await z.resolve(key, wanted=z.full("§late"))
+    assert seen(await z.job("§late"))["kind"] == z.full("§late")
+
+
+async def test_rows_name_their_fields_alike(z):
+    await z.deploy(ONE_TASK)
+    key = await z.start(variables={"a": 1})
+    await z.fail(await z.job(), 0, "broken")
+    wanted = {
+        "process-instances": "processInstanceKey processDefinitionId processDefinitionKey processDefinitionVersion "
+        "processDefinitionName state hasIncident startDate tenantId",
+        "element-instances": "elementInstanceKey elementId elementName type state hasIncident incidentKey startDate tenantId",
+        "variables": "name value scopeKey processInstanceKey tenantId isTruncated",
+        "incidents": "incidentKey errorType errorMessage elementId elementInstanceKey jobKey state creationTime tenantId",
+        "jobs": "jobKey type worker state kind retries elementId elementInstanceKey errorMessage customHeaders tenantId",
+    }
+    for resource, fields in wanted.items():
+        for row in await z.rows(resource, key):
+            assert set(fields.split()) <= row.keys(), resource
+    [job] = await z.rows("jobs", key)
+    assert (job["state"], job["kind"], job["retries"], job["errorMessage"]) == ("FAILED", "BPMN_ELEMENT", 0, "broken")
+    types = {row["elementId"]: row["type"] for row in await z.rows("element-instances", key)}
+    assert types == {"s": "START_EVENT", "t": "SERVICE_TASK"}

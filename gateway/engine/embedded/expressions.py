@@ -91,17 +91,30 @@ def to_variable(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else _utf8(value)
     if isinstance(value, _TEMPORAL):
         return str(value)
     if isinstance(value, feel.FeelRange):
         return None
     if isinstance(value, dict):
-        entries = {name: _plain(entry) for name, entry in value.items()}
-        return entries if any(entries[name] is not entry for name, entry in value.items()) else value
+        entries = {_plain(name): _plain(entry) for name, entry in value.items()}
+        same = all(a is b and m is n for (m, a), (n, b) in zip(entries.items(), value.items(), strict=False))
+        return value if same and len(entries) == len(value) else entries
     if isinstance(value, list):
         members = [_plain(member) for member in value]
         return members if any(a is not b for a, b in zip(members, value, strict=True)) else value
     return value
+
+
+def _utf8(text: str) -> str:
+    """Halves of characters, which FEEL's functions can make, are joined or become `?`: no JSON holds them."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return joined.encode("utf-8", "replace").decode()
 
 
 def to_result(expression: Expression, context: Mapping[str, Any]) -> Any:

@@ -173,6 +173,8 @@ def _process_instances(store: Store, filter_: Mapping[str, Any]) -> Iterator[Row
 def _elements(store: Store, filter_: Mapping[str, Any]) -> Iterator[Row]:
     for process in _instances(store, filter_):
         for element in process.elements:
+            if element is process:
+                continue
             yield {
                 **_of_process(process),
                 "elementInstanceKey": str(element.key),

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway import feel
+from gateway import durations, feel
 from gateway.engine.embedded.expressions import Expression, Stuck, type_name
 
-_DURATION = re.compile(
-    r"(?P<sign>-?)P(?=[-\dT])(?:(?P<Y>-?\d{1,6})Y)?(?:(?P<M>-?\d{1,6})M)?(?:(?P<W>-?\d{1,6})W)?(?:(?P<D>-?\d{1,6})D)?"
-    r"(?:T(?=[-\d])(?:(?P<h>-?\d{1,9})H)?(?:(?P<m>-?\d{1,9})M)?(?:(?P<s>-?\d{1,9}(?:\.\d{1,9})?)S)?)?"
+_CALENDAR = re.compile(
+    r"(?P<sign>-?)P(?:(?P<years>-?\d{1,5})Y)?(?:(?P<months>-?\d{1,6})M)?(?:(?P<weeks>-?\d{1,6})W)?(?P<rest>[\dT+-].{0,60})?",
+    re.ASCII,
 )
 
 
@@ -75,13 +75,13 @@ class TimerSpec:
 
 def parse_period(text: str) -> Period:
     """`P1Y2M3DT4H5M6.7S`. Raises ValueError."""
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"'{text}' is no ISO 8601 duration")
+    found = _CALENDAR.fullmatch(text)
+    if found is None or not any((found["years"], found["months"], found["weeks"], found["rest"])):
+        raise ValueError(f"expected an ISO 8601 duration such as PT30S, but got {text!r}")
     sign = -1 if found["sign"] else 1
-    number = {k: float(v or 0) for k, v in found.groupdict().items() if k != "sign"}
-    seconds = ((number["W"] * 7 + number["D"]) * 24 + number["h"]) * 3600 + number["m"] * 60 + number["s"]
-    return Period(sign * int(number["Y"] * 12 + number["M"]), sign * round(seconds * 1000))
+    years, months, weeks = (int(found[name] or 0) for name in ("years", "months", "weeks"))
+    exact = durations.parse_milliseconds(f"P{found['rest']}") if found["rest"] else 0
+    return Period(sign * (years * 12 + months), sign * (weeks * 7 * 86_400_000 + exact))
 
 
 def parse_date(text: str) -> int:

@@ -69,6 +69,17 @@ async def test_feel_values_become_json(z):
     assert found["context"] == {"a": 1, "b c": {"d": [1, "x"]}}
 
 
+async def test_halves_of_characters_never_reach_a_variable(z):
+    inputs = {
+        "half": '= substring("😀x", 1, 1)',
+        "whole": '= substring("😀", 1, 1) + substring("😀", 2, 1)',
+        "inside": '= {a: [substring("😀", 1, 1)], b: "ü"}',
+    }
+    await z.deploy(one_task(inputs=inputs))
+    await z.start()
+    assert seen(await z.job()) == {"half": "?", "whole": "😀", "inside": {"a": ["?"], "b": "ü"}}
+
+
 async def test_an_entry_is_a_feel_value_for_the_entries_after_it(z):
     await z.deploy(one_task(inputs={"day": '= date("2024-02-29")', "year": "= day.year"}))
     await z.start()

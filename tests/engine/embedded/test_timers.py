@@ -36,7 +36,7 @@ def test_durations_are_read_as_iso_8601_has_them(text, months, milliseconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "P", "PT", "soon", "10S", "P10S", "PT1D", "P1DT", "pt1s", "PT1S ", "P1H", "PT1.5H"]
+    "text", ["", "P", "PT", "soon", "10S", "P10S", "PT1D", "P1DT", "PT1S ", "P1M2Y", "P1YT", "P1H", "PT1.5H"]
 )
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ValueError):
