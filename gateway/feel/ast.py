@@ -25,7 +25,7 @@ class Node:
 class Literal(Node):
     """null, a boolean, a number or a string."""
 
-    value: None | bool | int | Decimal | str
+    value: bool | int | Decimal | str | None
 
 
 @dataclass(slots=True)
@@ -376,7 +376,7 @@ _PRINTERS: dict[type, Callable[[Any], tuple[str, int]]] = {
     Literal: _literal,
     AtLiteral: lambda node: ("@" + quote(node.text), _POSTFIX),
     Name: lambda node: (_name(node.name), _POSTFIX),
-    Input: lambda node: ("?", _POSTFIX),
+    Input: lambda _: ("?", _POSTFIX),
     ListLiteral: lambda node: ("[" + ", ".join(_text(item, _LOOSE) for item in node.items) + "]", _POSTFIX),
     ContextLiteral: _context,
     RangeLiteral: _range,
@@ -406,6 +406,6 @@ _PRINTERS: dict[type, Callable[[Any], tuple[str, int]]] = {
     Path: lambda node: (f"{_text(node.base, _POSTFIX)}.{_name(node.name)}", _POSTFIX),
     Filter: lambda node: (f"{_text(node.base, _POSTFIX)}[{_text(node.condition, _LOOSE)}]", _POSTFIX),
     Call: _call,
-    AnyTest: lambda node: ("-", _LOOSE),
+    AnyTest: lambda _: ("-", _LOOSE),
     UnaryTestList: _tests,
 }

@@ -125,7 +125,7 @@ class Compiler:
         codes = [self.compile(item) for item in node.items]
         if len(codes) <= 16 and all(code in self.constants for code in codes):
             values = [self.constants[code] for code in codes]
-            return lambda frame: values[:]
+            return lambda _: values[:]
         return lambda frame: [code(frame) for code in codes]
 
     def context_literal(self, node: ast.ContextLiteral) -> Code:
@@ -154,7 +154,7 @@ class Compiler:
             return loops.counted(low, high)
         if low in self.constants and high in self.constants:
             value = FeelRange.make(self.constants[low], self.constants[high], low_closed, high_closed)
-            return lambda frame: value
+            return lambda _: value
         return lambda frame: FeelRange.make(low(frame), high(frame), low_closed, high_closed)
 
     # Operators
@@ -200,7 +200,7 @@ class Compiler:
         operand = self.compile(node.operand)
         closed = node.operator in {"<=", ">=", "="}
         if node.operator == "!=":
-            return lambda frame: None
+            return lambda _: None
         has_low, has_high = node.operator[0] in ">=", node.operator[0] in "<="
 
         def bounded(frame: Frame) -> FeelRange:
@@ -268,9 +268,8 @@ class Compiler:
     def filter(self, node: ast.Filter) -> Code:
         base = self.compile(node.base)
         condition = node.condition
-        if isinstance(condition, ast.Literal):
-            if type(condition.value) in NUMBERS:
-                return loops.index(base, condition.value)  # type: ignore[arg-type]
+        if isinstance(condition, ast.Literal) and type(condition.value) in NUMBERS:
+            return loops.index(base, condition.value)  # type: ignore[arg-type]
         slot = self.scopes.slot()
         code, weight = self.body(Scope(element=slot), condition)
         if code in self.constants and type(self.constants[code]) in NUMBERS:

@@ -52,11 +52,11 @@ class _Compiled:
 
     def __init__(self, text: str, functions: Iterable[Function] = (), names: Iterable[str] = ()) -> None:
         self.text = text
-        self._functions = tuple(functions)
-        self._names = tuple(names)
+        self._functions = tuple(functions) if functions else ()
+        self._names = tuple(names) if names else ()
         self._tree = type(self)._parse(text, self._names)
         self._code: Callable[[list[Any]], Any] | None = None
-        self._free: frozenset[str] = frozenset()
+        self._free: set[str] = set()
         self._slots: tuple[None, ...] = ()
 
     @property
@@ -72,16 +72,16 @@ class _Compiled:
         """
         if self._code is None:
             self._compile()
-        return self._free
+        return frozenset(self._free)
 
     def _compile(self) -> Callable[[list[Any]], Any]:
-        compiler = Compiler(merge(self._functions))
+        compiler = Compiler(merge(self._functions) if self._functions else None)
         try:
             code = compiler.compile(self._tree)
         except RecursionError:
             raise FeelParseError("nested too deeply", self.text, 0) from None
         self._slots = (None,) * (compiler.scopes.size - FIRST_SLOT)
-        self._free = frozenset(compiler.scopes.free)
+        self._free = compiler.scopes.free
         self._code = code
         return code
 
@@ -101,9 +101,7 @@ class _Compiled:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> FeelError:
-        """
-        The error for what went wrong inside: it names the expression that failed, the innermost one if several are nested.
-        """
+        """The error for what went wrong inside: it names the expression that failed, the innermost of nested ones."""
         if isinstance(error, FeelEvaluationError):
             return type(error)(error.reason, error.kind, self.text) if error.source is None else error
         if isinstance(error, FeelError):
@@ -113,7 +111,8 @@ class _Compiled:
         return FeelEvaluationError(f"{type(error).__name__}: {error}", None, self.text)
 
     def _explain(self, context: Context | None, run: Run) -> Evaluation:
-        run.failures = failures = []
+        failures: list[Failure] = []
+        run.failures = failures
         try:
             value = self._evaluate_all(context, run)
         except FeelEvaluationError as error:
@@ -129,7 +128,7 @@ class _Compiled:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return (self.text, self._functions, self._names) == (other.text, other._functions, other._names)  # type: ignore[attr-defined]
+        return (self.text, self._functions, self._names) == (other.text, other._functions, other._names)
 
     def __hash__(self) -> int:
         return hash((type(self), self.text, self._functions))

@@ -1,6 +1,4 @@
-"""
-Functions that are given to expressions: their signatures, how one of several overloads is chosen, and how it is called.
-"""
+"""Functions that are given to expressions: their signatures, how one of several overloads is chosen, and how it is called."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.feel.budget import Run
 from gateway.feel.errors import FailureKind, FeelError, UnfitArgumentError
@@ -77,16 +75,17 @@ REGISTRY: dict[str, tuple[Builtin, ...]] = {}
 """All built-in functions by name."""
 
 
-def builtin(
-    *signatures: str, pure: bool = True, by_name: bool = True
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+_Implementation = TypeVar("_Implementation", bound=Callable[..., Any])
+
+
+def builtin(*signatures: str, pure: bool = True, by_name: bool = True) -> Callable[[_Implementation], _Implementation]:
     """
     Register an implementation under signatures such as `substring(string: string, start position: number)`.
 
     A type with `?` takes null; one with `..` is variadic, with `...` one list is an argument like any other. The implementation gets the `Run`, then the arguments.
     """
 
-    def register(implementation: Callable[..., Any]) -> Callable[..., Any]:
+    def register(implementation: _Implementation) -> _Implementation:
         for signature in signatures:
             entry = _read(signature, implementation, pure=pure, by_name=by_name)
             REGISTRY[entry.name] = (*REGISTRY.get(entry.name, ()), entry)

@@ -9,7 +9,9 @@ linear in the text, whatever it holds.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 from gateway.feel.numbers import DECIMALS
 
@@ -25,7 +27,7 @@ _STRING = r'"(?:[^"\\]|\\.)*+"'
 
 NAME, NUMBER, STRING, SIGN, QUOTED, END, OTHER = range(1, 8)
 
-token = re.compile(
+token: Callable[[str, int], Any] = re.compile(
     rf"{_SKIP}(?:({_NAME})|(\d++(?:\.\d++)?|\.\d++)|({_STRING})|(\.\.|\*\*|[<>!]=|[-+*/=<>(){{}}\[\],.:?@])|`([^`]++)`|(\Z)|(.))",
     re.DOTALL,
 ).match

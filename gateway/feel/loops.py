@@ -139,7 +139,7 @@ def quantify(sources: Sequence[Code], slots: Sequence[int], body: Code, weight: 
                 frame[slot] = value
             fulfilled = body(frame)
             if fulfilled is decisive:
-                return decisive
+                return bool(fulfilled)
             if fulfilled is not True and fulfilled is not False:
                 result = not_boolean(frame[1], fulfilled)
         return result

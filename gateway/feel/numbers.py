@@ -73,7 +73,7 @@ def power(base: Number, exponent: Number) -> Number | None:
     if whole != exponent or abs(whole) > 999_999_999:
         return through_double(lambda a, b: a**b, base, exponent)
     if type(base) is int and whole >= 0 and base.bit_length() * whole <= _MAX_BITS:
-        return base**whole
+        return int(base**whole)
     result = DECIMALS.power(base, whole)
     return finite(result)
 

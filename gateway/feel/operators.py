@@ -334,10 +334,11 @@ def disjunction(operands: Sequence[Code]) -> Code:
     return any_of
 
 
-def not_boolean(run: Run, value: Any) -> None:
-    """Record that a boolean was expected."""
+def not_boolean(run: Run, value: Any) -> bool | None:
+    """Record that a boolean was expected; the null that stands for it."""
     if run.failures is not None:
         run.fail(FailureKind.INVALID_TYPE, f"Expected boolean but found '{shown(value)}'")
+    return None
 
 
 # Tests of an input: `in` and unary tests
@@ -403,7 +404,9 @@ def test_value(operand: Code, *, literal: bool) -> Code:
                 return run.input is False
         if type(value) is list:
             run.spend(len(value) * 4)
-            return any(equals(run, run.input, member) is True for member in value) or equals(run, run.input, value) is True
+            return (
+                any(equals(run, run.input, member) is True for member in value) or equals(run, run.input, value) is True
+            )
         if type(value) is FeelRange:
             return in_range(run, run.input, value)
         return same(run, run.input, value)

@@ -8,14 +8,14 @@ results, exponents, and names with spaces as far as they are known (from the tex
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import NoReturn
 
 from gateway.feel import ast, lexer
+from gateway.feel.cursor import Cursor
 from gateway.feel.errors import FeelParseError
-from gateway.feel.lexer import END, NAME, NUMBER, OTHER, QUOTED, SIGN, STRING
+from gateway.feel.lexer import END, NAME, NUMBER, QUOTED, SIGN, STRING
 
 MAX_DEPTH = 100
 """How deep an expression may nest."""
@@ -29,6 +29,8 @@ _COMPARISON, _ADDITION = 3, 4
 _COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 _CONSTANTS = {"null": None, "true": True, "false": False}
 _WORDY_STARTS = frozenset({"date", "years", "get"})
+_OPERATOR_KINDS = (SIGN, NAME)
+_STEPS = frozenset({".", "[", "("})
 _OPERAND_KINDS = frozenset({NAME, NUMBER, STRING, QUOTED})
 
 
@@ -49,75 +51,8 @@ def _guarded(source: str, names: Iterable[str], method: Callable[[_Parser], ast.
         raise FeelParseError("nested too deeply", source, 0) from None
 
 
-class _Parser:
-    __slots__ = ("depth", "end", "kind", "known", "match", "source", "text")
-
-    def __init__(self, source: str, names: Iterable[str]) -> None:
-        self.source = source
-        self.depth = 0
-        self.known: dict[str, list[tuple[re.Pattern[str], str]]] | None = None
-        for name in names:
-            self.learn(name)
-        self.move(0)
-
-    # The current token
-
-    def move(self, position: int) -> None:
-        self.end = position
-        self.advance()
-
-    def advance(self) -> None:
-        self.match = match = lexer.token(self.source, self.end)
-        self.kind: int = match.lastindex  # type: ignore[union-attr, assignment]
-        self.text: str = match[self.kind]  # type: ignore[index]
-        self.end: int = match.end()  # type: ignore[union-attr]
-
-    def start(self) -> int:
-        return self.match.start(self.kind)  # type: ignore[union-attr]
-
-    def is_sign(self, text: str) -> bool:
-        return self.text == text and self.kind == SIGN
-
-    def is_word(self, text: str) -> bool:
-        return self.text == text and self.kind == NAME
-
-    def expect(self, text: str) -> None:
-        if self.text != text or (self.kind != SIGN and self.kind != NAME):
-            self.fail(f"expected '{text}' but found {self.found()}")
-        self.advance()
-
-    def found(self) -> str:
-        if self.kind == END:
-            return "the end of the text"
-        if self.kind == OTHER and self.text == '"':
-            return "a string that is not closed"
-        return f"'{self.text if len(self.text) <= 40 else self.text[:40] + '..'}'"
-
-    def fail(self, reason: str, position: int | None = None) -> NoReturn:
-        raise FeelParseError(reason, self.source, self.start() if position is None else position)
-
-    # Names with spaces
-
-    def learn(self, name: str) -> None:
-        """From here on this name is known where it stands in the text."""
-        if lexer.is_plain_name(name) or not name.strip() or "`" in name:
-            return
-        known = self.known = self.known or {}
-        first = re.match(r"\w+|.", name.strip(), re.DOTALL)
-        candidates = known.setdefault(first[0] if first else name, [])
-        if all(other != name for _, other in candidates):
-            candidates.append((lexer.known_name(name), name))
-            candidates.sort(key=lambda candidate: -len(candidate[1]))
-
-    def known_name(self) -> str | None:
-        """The longest known name at the current token, which is then passed."""
-        position = self.start()
-        for pattern, name in (self.known or {}).get(self.text, ()):
-            match = pattern.match(self.source, position)
-            if match is not None:
-                self.move(match.end())
-                return name
-        return None
+class _Parser(Cursor):
+    __slots__ = ()
 
     # Expressions
 
@@ -141,7 +76,7 @@ class _Parser:
         while True:
             operator = self.text
             precedence = _PRECEDENCE.get(operator)
-            if precedence is None or precedence < level or (self.kind != SIGN and self.kind != NAME):
+            if precedence is None or precedence < level or self.kind not in _OPERATOR_KINDS:
                 return left
             if precedence >= _ADDITION:
                 left = self.arithmetic(left, precedence)
@@ -210,8 +145,8 @@ class _Parser:
         while self.text == "-" and self.kind == SIGN:
             signs += 1
             self.advance()
-        node = self.primary()
-        if self.kind == SIGN and (self.text == "." or self.text == "[" or self.text == "("):
+        node = self.named(self.text) if self.kind == NAME else self.primary()
+        if self.kind == SIGN and self.text in _STEPS:
             node = self.steps(node)
         if signs:
             node = self.negated(node, signs)
@@ -250,8 +185,8 @@ class _Parser:
     def closes_range(self) -> bool:
         """Whether a `[` ends a range (`[1..5[`) rather than opens a filter: nothing that is an operand follows."""
         following = lexer.token(self.source, self.end)
-        kind = following.lastindex  # type: ignore[union-attr]
-        return kind == END or (kind == SIGN and following[kind] in {")", "]", ",", "}", "=", "!=", "..", "."})  # type: ignore[index]
+        kind = following.lastindex
+        return kind == END or (kind == SIGN and following[kind] in {")", "]", ",", "}", "=", "!=", "..", "."})
 
     def path(self, base: ast.Node) -> ast.Node:
         end = self.end
@@ -290,8 +225,6 @@ class _Parser:
     def primary(self) -> ast.Node:
         kind = self.kind
         text = self.text
-        if kind == NAME:
-            return self.named(text)
         if kind == NUMBER:
             return self.number(text)
         if kind == STRING:
@@ -302,13 +235,11 @@ class _Parser:
             if construct is not None:
                 return construct(self)
         if kind == QUOTED:
-            end = self.end
             self.advance()
             if self.is_sign("("):
                 return ast.Call(None, text, *self.arguments())
-            assert end
             return ast.Name(text)
-        self.fail(f"expected an expression but found {self.found()}")
+        return self.reserved()
 
     def number(self, text: str) -> ast.Node:
         end = self.end
@@ -395,7 +326,7 @@ class _Parser:
     def reserved_unless_call(self) -> None:
         """`and(..)` and `or(..)` are functions, the words alone are reserved."""
         following = lexer.token(self.source, self.end)
-        if following.group() is None or following[0].strip() != "(":  # type: ignore[union-attr,index]
+        if following[following.lastindex] != "(":
             self.reserved()
 
     def at_literal(self) -> ast.Node:
@@ -433,17 +364,14 @@ class _Parser:
         if self.is_sign("]"):
             self.advance()
             return ast.ListLiteral([])
-        items = [self.item()]
+        items = [self.test(1)]
         if self.is_sign(".."):
             return self.range(items[0], low_closed=True)
         while self.is_sign(","):
             self.advance()
-            items.append(self.item())
+            items.append(self.test(1))
         self.expect("]")
         return ast.ListLiteral(items)
-
-    def item(self) -> ast.Node:
-        return self.test(1)
 
     def open_bracket(self) -> ast.Node:
         self.advance()
@@ -471,11 +399,7 @@ class _Parser:
                     self.fail(f"expected a key and ':' but found {self.found()}")
                 self.advance()
                 return ast.ContextLiteral(entries)
-            name = match[3]
-            if name is not None:
-                name = name.rstrip()
-            else:
-                name = lexer.unquote(match[1]) if match[1] else match[2]
+            name = lexer.unquote(match[1]) if match[1] else match[2] or match[3].rstrip()
             self.move(match.end())
             entries.append((name, self.expression()))
             if " " in name:
@@ -501,8 +425,8 @@ class _Parser:
 
     def operand_follows(self) -> bool:
         following = lexer.token(self.source, self.end)
-        kind: int = following.lastindex  # type: ignore[union-attr, assignment]
-        text = following[kind]  # type: ignore[index]
+        kind = following.lastindex
+        text = following[kind]
         if kind == NAME:
             return text not in lexer.OPERATOR_WORDS
         return kind in _OPERAND_KINDS or (kind == SIGN and text in {"(", "[", "{", "-", "@", "?", "]"})
@@ -541,7 +465,7 @@ class _Parser:
                 return iterators
             match = lexer.iterator_name(self.source, self.end)
         self.advance()
-        self.fail(f"expected a name and 'in' but found {self.found()}")
+        return self.fail(f"expected a name and 'in' but found {self.found()}")
 
     def function(self) -> ast.Node:
         self.advance()
@@ -643,7 +567,7 @@ class _Parser:
     def whole_tests(self) -> ast.Node:
         if self.is_sign("-"):
             following = lexer.token(self.source, self.end)
-            if following.lastindex == END:  # type: ignore[union-attr]
+            if following.lastindex == END:
                 return ast.AnyTest()
         if self.is_word("not"):
             negated = self.negated_tests()

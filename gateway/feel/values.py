@@ -7,9 +7,10 @@ and functions are classes of our own. What a caller hands in is converted when a
 
 from __future__ import annotations
 
-import datetime as python
+import datetime as dt
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -92,19 +93,19 @@ def _finite(value: Decimal) -> Decimal | None:
     return value if value.is_finite() else None
 
 
-def _date(value: python.date) -> FeelDate:
+def _date(value: dt.date) -> FeelDate:
     return FeelDate(value.year, value.month, value.day)
 
 
-def _nanos(value: python.time | python.datetime) -> int:
+def _nanos(value: dt.time | dt.datetime) -> int:
     return (value.hour * 3600 + value.minute * 60 + value.second) * NANOS + value.microsecond * 1000
 
 
-def _region(zone: python.tzinfo | None) -> str | None:
+def _region(zone: dt.tzinfo | None) -> str | None:
     return zone.key if isinstance(zone, ZoneInfo) and zones.parse_zone(zone.key) is not None else None
 
 
-def _time(value: python.time) -> FeelTime:
+def _time(value: dt.time) -> FeelTime:
     region = _region(value.tzinfo)
     if region is not None:
         return FeelTime.in_zone(_nanos(value), region)
@@ -112,22 +113,22 @@ def _time(value: python.time) -> FeelTime:
     return FeelTime(_nanos(value), None if offset is None else int(offset.total_seconds()))
 
 
-def _date_time(value: python.datetime) -> FeelDateTime:
+def _date_time(value: dt.datetime) -> FeelDateTime:
     offset = value.utcoffset()
     seconds = None if offset is None else int(offset.total_seconds())
     return FeelDateTime(_date(value), _nanos(value), seconds, _region(value.tzinfo))
 
 
-def _duration(value: python.timedelta) -> DaysTime:
+def _duration(value: dt.timedelta) -> DaysTime:
     return DaysTime(value.days * DAY + value.seconds * NANOS + value.microseconds * 1000)
 
 
 _CONVERTERS: dict[type, Callable[[Any], Any]] = {
     float: numbers.from_float,
-    python.date: _date,
-    python.time: _time,
-    python.datetime: _date_time,
-    python.timedelta: _duration,
+    dt.date: _date,
+    dt.time: _time,
+    dt.datetime: _date_time,
+    dt.timedelta: _duration,
     tuple: list,
 }
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
@@ -136,15 +137,15 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (float, numbers.from_float),
     (Decimal, lambda value: _finite(Decimal(value))),
     (str, str.__str__),
-    (python.datetime, _date_time),
-    (python.date, _date),
-    (python.time, _time),
-    (python.timedelta, _duration),
+    (dt.datetime, _date_time),
+    (dt.date, _date),
+    (dt.time, _time),
+    (dt.timedelta, _duration),
     (dict, dict),
     (Mapping, dict),
     (list, list),
     (tuple, list),
-    (set | frozenset, list),  # type: ignore[arg-type]
+    (AbstractSet, list),
 )
 
 

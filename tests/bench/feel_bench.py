@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from gateway import feel  # noqa: E402
+from gateway import feel
 
 ORDERS = [{"id": number, "price": number * 3 % 20} for number in range(20)]
 CONTEXT: dict[str, Any] = {

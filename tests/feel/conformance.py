@@ -98,7 +98,7 @@ def _same_number(expected: Decimal, result: Any) -> bool:
 def _same_typed(expected: dict[str, Any], result: Any) -> bool:
     kind, text = expected["$feel"], expected.get("value")
     if kind == "number":
-        return _same_number(Decimal(text), result)
+        return _same_number(Decimal(text or 0), result)
     if kind == "function":
         return callable(result)
     if kind == "range":
@@ -110,5 +110,3 @@ def _same_typed(expected: dict[str, Any], result: Any) -> bool:
         date = getattr(wanted, "date", None) == getattr(result, "date", None)
         return date and (wanted.nanos, wanted.offset) == (result.nanos, result.offset)
     return bool(wanted == result)
-
-

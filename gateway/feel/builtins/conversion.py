@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from gateway.feel import numbers, zones
 from gateway.feel.budget import Run
@@ -26,6 +26,7 @@ from gateway.feel.temporal import (
 )
 from gateway.feel.values import text
 
+_Value = TypeVar("_Value")
 _number = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,5})?", re.ASCII)
 
 
@@ -147,10 +148,9 @@ def date_and_time_of(run: Run, value: FeelDate | FeelDateTime, other: Any) -> Fe
 
 @builtin("duration(from: any)")
 def duration(run: Run, value: Any) -> YearsMonths | DaysTime:
-    if type(value) is str:
-        return _found(parse_duration(value))
-    if type(value) is YearsMonths or type(value) is DaysTime:
-        return value  # type: ignore[no-any-return]
+    read = parse_duration(value) if type(value) is str else value
+    if isinstance(read, YearsMonths | DaysTime):
+        return read
     raise UnfitArgumentError
 
 
@@ -167,7 +167,7 @@ def years_and_months_duration(run: Run, start: FeelDate | FeelDateTime, end: Fee
     return YearsMonths(months)
 
 
-def _found(value: Any) -> Any:
+def _found(value: _Value | None) -> _Value:
     if value is None:
         raise UnfitArgumentError
     return value

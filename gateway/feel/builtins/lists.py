@@ -239,7 +239,7 @@ def _first(run: Run, members: List) -> List:
 def duplicate_values(run: Run, members: List) -> List:
     """Each value that is there more than once, in the order of its first place."""
     run.spend(len(members) * 20)
-    counted = Counter((key_of(run, member) for member in members))
+    counted = Counter(key_of(run, member) for member in members)
     return [member for member in _first(run, members) if counted[key_of(run, member)] > 1]
 
 

@@ -55,7 +55,7 @@ def disjunction(run: Run, members: list[Any]) -> bool | None:
     return _fold(members, decisive=True)
 
 
-def _fold(members: Iterable[Any], *, decisive: bool) -> bool | None:
+def _fold(members: Iterable[object], *, decisive: bool) -> bool | None:
     result: bool | None = not decisive
     for member in members:
         if member is decisive:

@@ -141,7 +141,7 @@ def exp(run: Run, number: Number) -> Number | None:
 
 @builtin("odd(number: number)")
 def odd(run: Run, number: Number) -> bool:
-    return abs(number) % 2 == 1 if type(number) is int else EXACT.remainder(abs(number), 2) == 1
+    return number % 2 == 1 if type(number) is int else abs(EXACT.remainder(number, 2)) == 1
 
 
 @builtin("even(number: number)")

@@ -1,9 +1,9 @@
-"""
+r"""
 Java's regular expressions on top of the `regex` package, with a time limit.
 
-The two languages differ in details that are translated: quoting (`\\Q..\\E`), octal and hexadecimal escapes, classes such
-as `\\h`, `\\p{Alpha}` or `\\p{javaLowerCase}`, `\\Z` and `\\z`, possessive and set operations mean the same in both. `\\d`,
-`\\w`, `\\s`, `\\b` and the flag `i` know ASCII only, as in Java.
+The two languages differ in details that are translated: quoting (`\Q..\E`), octal and hexadecimal escapes, classes such
+as `\h`, `\p{Alpha}` or `\p{javaLowerCase}`, `\Z` and `\z`, possessive and set operations mean the same in both. `\d`,
+`\w`, `\s`, `\b` and the flag `i` know ASCII only, as in Java.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _timed(run: Run, pattern: str, flags: str, work: Callable[[Any, float], Any]
 
 def found(run: Run, text: str, pattern: str, flags: str) -> bool:
     """Whether the pattern is found anywhere."""
-    return _timed(run, pattern, flags, lambda expression, limit: expression.search(text, timeout=limit) is not None)
+    return _timed(run, pattern, flags, lambda expression, limit: expression.search(text, timeout=limit)) is not None
 
 
 def extract(run: Run, text: str, pattern: str) -> list[str]:
