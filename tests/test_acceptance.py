@@ -14,7 +14,8 @@ TESTS = Path(__file__).parent
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_case_of_the_outbound_suite_passes(engine_run):
-    command = [sys.executable, "-m", "accept", "outbound", "--command", f"exec {sys.executable} -m gateway run"]
+    gateway = Path(sys.executable).with_name("gateway")
+    command = [sys.executable, "-m", "accept", "outbound", "--command", f"exec {gateway} run"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"ENGINE_RUN": str(engine_run), "PATH": path}
     done = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True, timeout=390, check=False)
