@@ -31,7 +31,13 @@ def run(
     if limit < 1:
         raise port.InvalidArgument(f"Expected the page limit to be at least 1, but it was '{limit}'")
     tests = [_test(name, wanted) for name, wanted in filter_.items()]
-    rows = [row for row in rows_of(store, filter_) if all(test(row) for test in tests)]
+    rows = []
+    for row in rows_of(store, filter_):
+        for name in (*filter_, *(name for name, _ in sort)):
+            if name not in row:
+                raise port.InvalidArgument(f"The rows of '{resource}' have no field '{name}', only {', '.join(row)}")
+        if all(test(row) for test in tests):
+            rows.append(row)
     for name, order in reversed(sort):
         if order.lower() not in {"asc", "desc"}:
             raise port.InvalidArgument(f"Expected the order of '{name}' to be asc or desc, but it was '{order}'")
@@ -165,6 +171,8 @@ def _process_instances(store: Store, filter_: Mapping[str, Any]) -> Iterator[Row
             "processDefinitionVersionTag": process.definition.version_tag,
             "state": _state(process),
             "hasIncident": process.has_incident,
+            "parentProcessInstanceKey": None,
+            "parentElementInstanceKey": None,
             "startDate": _time(process.started_ms),
             "endDate": _time(process.ended_ms),
         }

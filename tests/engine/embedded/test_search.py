@@ -157,6 +157,13 @@ async def test_a_search_that_cannot_be_is_refused(engine, options, says):
     assert says in str(caught.value)
 
 
+async def test_a_field_that_the_rows_do_not_have_is_refused_rather_than_matching_nothing(z, engine):
+    await z.deploy(ONE_TASK)
+    for options in ({"filter": {"colour": "red"}}, {"sort": [("colour", "asc")]}):
+        with pytest.raises(InvalidArgument, match="rows of 'process-definitions' have no field 'colour', only process"):
+            await engine.search("process-definitions", **options)
+
+
 async def test_a_search_of_nothing_known_is_not_found(engine):
     with pytest.raises(NotFound, match=r"no search for 'decisions'; there is one for .*variables"):
         await engine.search("decisions")
