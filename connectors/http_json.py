@@ -44,6 +44,7 @@ from gateway.sdk import (
 DEFAULT_TIMEOUT: Final = 20
 EMPTY_PASSWORD: Final = "SPEC_PASSWORD_EMPTY_PATTERN"  # noqa: S105 - the marker that templates send for an empty one
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_NOTHING: Final = "text/plain; charset=UTF-8"  # the content type of no body
 _NO_CONTENT: Final = frozenset({204, 304})
 _HTTP_URL = regex.compile(r"=|(?:http://|https://|secrets|\{\{)[^\n\r\u0085\u2028\u2029]*")
 _CHARSET = regex.compile(r";\s*charset\s*=\s*\"?([^\";\s]+)", regex.IGNORECASE)
@@ -268,13 +269,13 @@ async def _entity(request: HttpJsonRequest) -> _Entity:
     if request.method not in _WITH_BODY:
         return _Entity(headers)
     kind = next((value for name, value in headers if name.lower() == "content-type"), None)
-    if request.body is None:
-        return _Entity(headers, b"", "text/plain; charset=UTF-8")
-    if kind is None:
-        headers.insert(0, ("Content-Type", "application/json"))
     mime = (kind or "").partition(";")[0].strip().lower()
     if mime == "multipart/form-data":
         return await _multipart(headers, kind or "", request)
+    if request.body is None:
+        return _Entity(headers, b"", _NOTHING)
+    if kind is None:
+        headers.insert(0, ("Content-Type", "application/json"))
     if mime == "application/x-www-form-urlencoded" and isinstance(request.body, dict):
         return _Entity(headers, form_urlencode([(n, await _form_text(v)) for n, v in request.body.items()]))
     return _Entity(headers, await _plain(request, kind))
@@ -329,6 +330,8 @@ def _without_nulls(value: Any) -> Any:
 async def _multipart(headers: list[tuple[str, str]], kind: str, request: HttpJsonRequest) -> _Entity:
     match = _BOUNDARY.search(kind)
     others = headers if match else [(n, v) for n, v in headers if n.lower() != "content-type"]
+    if request.body is None:
+        return _Entity(others, b"", _NOTHING)
     if not isinstance(request.body, dict):
         return _Entity(others, await _plain(request, kind), kind)
     boundary = (match[1] or match[2]) if match else f"boundary_{secrets.token_hex(16)}"

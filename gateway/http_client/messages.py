@@ -146,7 +146,6 @@ class HttpReply:
     reason: str
     headers: Headers
     content: bytes = field(repr=False)
-    has_body: bool = True
 
     @property
     def ok(self) -> bool:

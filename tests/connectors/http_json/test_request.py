@@ -119,6 +119,11 @@ async def test_without_a_body_an_empty_text_is_sent(stub: Stub, work: Work, meth
     assert (stub.one.header("Content-Length"), stub.one.header("Content-Type")) == ("0", "text/plain; charset=UTF-8")
 
 
+async def test_multipart_without_a_body_is_an_empty_text(stub: Stub, work: Work) -> None:
+    await work(method="POST", headers=MULTIPART)
+    assert (stub.one.all("Content-Type"), stub.one.body) == (["text/plain; charset=UTF-8"], b"")
+
+
 async def test_without_a_body_a_given_content_type_stays(stub: Stub, work: Work) -> None:
     await work(method="POST", headers={"Content-Type": "text/xml"})
     assert stub.one.all("Content-Type") == ["text/xml"]
