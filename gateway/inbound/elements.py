@@ -1,0 +1,200 @@
+"""Inbound elements: what a deployed process says of the events it waits for. Pure.
+
+Source: the original's connector runtime, discovery of `zeebe:property` elements (Camunda docs, "Inbound connectors"). An element
+that cannot be used is reported as invalid, with the reason; the rest of the process works.
+"""
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gateway import bpmn
+from gateway.durations import parse_milliseconds
+
+INBOUND_TYPE = "inbound.type"
+
+RUNTIME_PROPERTIES = frozenset(
+    {
+        INBOUND_TYPE,
+        "deduplicationMode",
+        "deduplicationId",
+        "messageIdExpression",
+        "correlationKeyExpression",
+        "inbound.activationCondition",
+        "activationCondition",
+        "consumeUnmatchedEvents",
+        "messageTtl",
+        "synchronousResponse",
+    }
+)
+"""Properties that the runtime itself interprets; they are not shown as the connector's data."""
+
+DEDUPLICATION_EXCLUDED = RUNTIME_PROPERTIES | {
+    "correlationRequired",
+    "deduplicationModeManualFlag",
+    "resultExpression",
+    "resultVariable",
+}
+"""Properties that two elements may differ in and still share one subscription."""
+
+_KINDS = frozenset({"startEvent", "intermediateCatchEvent", "boundaryEvent", "receiveTask"})
+
+
+class Point(enum.Enum):
+    """What an event does at an element."""
+
+    START = "start"  # creates an instance of the element's own version
+    MESSAGE_START = "message start"  # publishes a message that starts an instance
+    MESSAGE = "message"  # publishes a message to a waiting instance
+
+
+@dataclass(frozen=True, slots=True)
+class InboundElement:
+    """One element that waits for events, in one version of a process."""
+
+    element_id: str
+    element_name: str | None
+    kind: str  # the BPMN tag: `startEvent`, ...
+    point: Point
+    bpmn_process_id: str
+    process_name: str | None
+    version: int
+    process_definition_key: int
+    tenant_id: str
+    properties: Mapping[str, str] = field(hash=False)
+    message_name: str | None = None
+    message_ttl_ms: int | None = None
+    attached_to: str | None = None
+    in_event_sub_process: bool = False
+    template_id: str | None = None
+    template_version: str | None = None
+
+    @property
+    def type(self) -> str:
+        """The connector type."""
+        return self.properties[INBOUND_TYPE]
+
+    @property
+    def activation_condition(self) -> str | None:
+        """The FEEL condition under which an event is for this element; blank counts as absent."""
+        own = self.properties.get("activationCondition")
+        return _given(own) or _given(self.properties.get("inbound.activationCondition"))
+
+    @property
+    def correlation_key_expression(self) -> str | None:
+        return self.properties.get("correlationKeyExpression")
+
+    @property
+    def message_id_expression(self) -> str | None:
+        return _given(self.properties.get("messageIdExpression"))
+
+    @property
+    def consume_unmatched(self) -> bool:
+        return self.properties.get("consumeUnmatchedEvents", "").strip().lower() == "true"
+
+    @property
+    def synchronous_response(self) -> bool:
+        return self.properties.get("synchronousResponse", "").strip().lower() == "true"
+
+    @property
+    def result_variable(self) -> str | None:
+        return _given(self.properties.get("resultVariable"))
+
+    @property
+    def result_expression(self) -> str | None:
+        return _given(self.properties.get("resultExpression"))
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidElement:
+    """An element that says it is inbound, but cannot be used."""
+
+    element_id: str
+    type: str
+    bpmn_process_id: str
+    process_definition_key: int
+    tenant_id: str
+    reason: str
+    properties: Mapping[str, str] = field(hash=False)
+
+
+def _given(text: str | None) -> str | None:
+    return text if text and text.strip() else None
+
+
+def inbound_elements(
+    definitions: bpmn.Definitions, *, bpmn_process_id: str, version: int, key: int, tenant_id: str
+) -> tuple[list[InboundElement], list[InvalidElement]]:
+    """The inbound elements of one process of a file, and those that cannot be used."""
+    good: list[InboundElement] = []
+    bad: list[InvalidElement] = []
+    for process in definitions.processes:
+        if process.id != bpmn_process_id:
+            continue
+        for element in _eligible(process):
+            properties = element.extensions.properties
+            try:
+                good.append(_element(process, element, version, key, tenant_id))
+            except ValueError as e:
+                connector = properties[INBOUND_TYPE]
+                bad.append(InvalidElement(element.id, connector, process.id, key, tenant_id, str(e), properties))
+    return good, bad
+
+
+def _eligible(process: bpmn.Process) -> Iterator[bpmn.FlowElement]:
+    for element in process.walk():
+        if element.kind in _KINDS and INBOUND_TYPE in element.extensions.properties:
+            yield element
+
+
+def _element(
+    process: bpmn.Process, element: bpmn.FlowElement, version: int, key: int, tenant_id: str
+) -> InboundElement:
+    point, message = _point(element)
+    properties = element.extensions.properties
+    return InboundElement(
+        element_id=element.id,
+        element_name=element.name,
+        kind=element.kind,
+        point=point,
+        bpmn_process_id=process.id,
+        process_name=process.name,
+        version=version,
+        process_definition_key=key,
+        tenant_id=tenant_id,
+        properties=properties,
+        message_name=message,
+        message_ttl_ms=_ttl(properties.get("messageTtl")),
+        attached_to=element.attached_to,
+        in_event_sub_process=element.parent is not None and element.parent.triggered_by_event,
+        template_id=element.template,
+        template_version=element.template_version,
+    )
+
+
+def _point(element: bpmn.FlowElement) -> tuple[Point, str | None]:
+    if element.kind == "receiveTask":
+        message = element.message
+    else:
+        event = next((e for e in element.events if e.kind == "message"), None)
+        if event is None and element.kind == "startEvent":
+            return Point.START, None
+        if event is None:
+            raise ValueError(f"{element.kind} without a message event definition")
+        message = event.message
+    if message is None or not message.name:
+        raise ValueError(f"{element.kind} without a message")
+    if element.kind == "startEvent":
+        return Point.MESSAGE_START, message.name
+    if element.extensions.properties.get("correlationKeyExpression") is None:
+        raise ValueError("correlationKeyExpression: expected a FEEL expression, but there is none")
+    return Point.MESSAGE, message.name
+
+
+def _ttl(text: str | None) -> int | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        return parse_milliseconds(text.strip())
+    except ValueError:
+        raise ValueError(f"messageTtl: expected an ISO 8601 duration such as PT1H, but got {text!r}") from None
