@@ -363,7 +363,12 @@ class Queries(Protocol):
         """Correlates at once or raises NotFound: nothing is buffered."""
 
     async def evaluate_expression(
-        self, expression: str, *, tenant_id: str | None = None, scope_key: int | None = None, timeout: float | None = None
+        self,
+        expression: str,
+        *,
+        tenant_id: str | None = None,
+        scope_key: int | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """Evaluates FEEL (with leading `=`) on the cluster, 8.9 and later; Unimplemented before."""
 
@@ -379,7 +384,12 @@ class Queries(Protocol):
     ) -> StoredDocument: ...
 
     def read_document(
-        self, document_id: str, *, store_id: str | None = None, content_hash: str | None = None, timeout: float | None = None
+        self,
+        document_id: str,
+        *,
+        store_id: str | None = None,
+        content_hash: str | None = None,
+        timeout: float | None = None,
     ) -> AsyncIterator[bytes]:
         """The content in chunks; NotFound comes with the first."""
 
