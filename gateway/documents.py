@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
+from pydantic_core import core_schema
+
 from gateway import jsontext
 from gateway.engine import Queries, StoredDocument
 
@@ -58,6 +60,13 @@ class Document:
 
     def __repr__(self) -> str:
         return f"<Document {self._reference.get(DOCUMENT_TYPE)} {self.metadata.file_name or ''}>"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """Models may have fields of this type; they are written as the reference."""
+        return core_schema.is_instance_schema(
+            cls, serialization=core_schema.plain_serializer_function_ser_schema(cls.reference, when_used="json")
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Document) and other._reference == self._reference
@@ -218,12 +227,13 @@ class Documents:
             return self._external(dict(reference))
         if kind == "inline":
             return _inline(dict(reference))
-        raise InvalidReference(f"{DOCUMENT_TYPE}: expected camunda, external or inline, but got {kind!r}")
+        raise InvalidReference(f"{DOCUMENT_TYPE}: expected camunda, external or inline")
 
     def _stored(self, reference: dict[str, Any]) -> Document:
-        if not isinstance(reference.get("documentId"), str):
-            raise InvalidReference(f"documentId: expected text, but got {reference.get('documentId')!r}")
+        _needs_text(reference, "documentId")
         given = reference.get("metadata") or {}
+        if not isinstance(given, Mapping):
+            raise InvalidReference(f"metadata: expected an object, but got {type(given).__name__}")
         metadata = DocumentMetadata(
             content_type=given.get("contentType"),
             file_name=given.get("fileName"),
@@ -241,9 +251,7 @@ class Documents:
         )
 
     def _external(self, reference: dict[str, Any]) -> Document:
-        url = reference.get("url")
-        if not isinstance(url, str):
-            raise InvalidReference(f"url: expected text, but got {url!r}")
+        url = _needs_text(reference, "url")
 
         async def link(_: timedelta | None) -> str:
             return url
@@ -258,6 +266,14 @@ class Documents:
 
         document = Document(reference, DocumentMetadata(file_name=reference.get("name")), download, link)
         return document
+
+
+def _needs_text(reference: Mapping[str, Any], member: str) -> str:
+    value = reference.get(member)
+    if not isinstance(value, str):
+        found = "null" if value is None else type(value).__name__
+        raise InvalidReference(f"{member}: expected text, but got {found}")
+    return value
 
 
 _FILE_NAME = re.compile(r"filename=\"?([^\";]+)\"?", re.IGNORECASE)
@@ -280,7 +296,7 @@ def _inline(reference: dict[str, Any]) -> Document:
     if content is None:
         raise InvalidReference("content: expected text, but got null")
     data = (content if isinstance(content, str) else jsontext.dumps(content)).encode()
-    name = reference.get("name") or str(uuid.uuid4())
+    name = str(reference.get("name") or uuid.uuid4())
     kind = reference.get("contentType") or mimetypes.guess_type(name)[0] or OCTET_STREAM
 
     async def chunks() -> AsyncIterator[bytes]:

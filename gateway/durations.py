@@ -8,10 +8,14 @@ _ISO = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 MAX_MILLISECONDS = (1 << 63) - 1
+"""What a command can carry."""
 
 
 def parse_milliseconds(text: str) -> int:
-    """The whole milliseconds of a duration such as `PT30S` or `P1DT2H`, cut. ValueError for anything else."""
+    """The whole milliseconds of a duration such as `PT30S` or `P1DT2H`, cut. ValueError for anything else.
+
+    As in Java, the seconds must fit 64 bits; the milliseconds may be more than a command can carry.
+    """
     match = _ISO.fullmatch(text)
     parts = match and [match[name] for name in "dhms"]
     if match is None or parts is None or all(p is None for p in parts) or match["t"] in {"T", "t"}:
@@ -21,6 +25,8 @@ def parse_milliseconds(text: str) -> int:
     if (match["s"] or "").startswith("-"):
         fraction = -fraction
     nanoseconds = (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1_000_000_000 + fraction
+    if abs(nanoseconds) // 1_000_000_000 > MAX_MILLISECONDS:
+        raise ValueError("the duration is too long")
     if match["sign"] == "-":
         nanoseconds = -nanoseconds
     milliseconds = abs(nanoseconds) // 1_000_000

@@ -4,6 +4,7 @@ Sources: Camunda docs, "Connectors: response mapping", "BPMN errors and failing 
 "Back-off", "createDocument". Compiled once per element; the job and the event flow share them.
 """
 
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
@@ -39,6 +40,9 @@ def _want(value: Any, kinds: type | tuple[type, ...], parameter: str, function: 
     return value
 
 
+_NOTHING: Mapping[str, Any] = {}
+
+
 def _bpmn_error(*given: Any) -> dict[str, Any]:
     result = {"errorType": "bpmnError", "errorCode": _want(given[0], str, "errorCode", "bpmnError", "String")}
     if len(given) > 1:
@@ -48,18 +52,17 @@ def _bpmn_error(*given: Any) -> dict[str, Any]:
     return result
 
 
-def _job_error(message: Any, variables: Any = None, retries: Any = 0, backoff: Any = None) -> dict[str, Any]:
+_NO_DELAY = feel.DaysTime(0)
+
+
+def _job_error(message: Any, variables: Any = _NOTHING, retries: Any = 0, backoff: Any = _NO_DELAY) -> dict[str, Any]:
     name = "jobError"
     return {
         "errorType": name,
         "errorMessage": _want(message, str, "errorMessage", name, "String"),
-        "variables": {} if variables is None else _want(variables, Mapping, "variables", name, "Context"),
+        "variables": _want(variables, Mapping, "variables", name, "Context"),
         "retries": _want(retries, (int, Decimal), "retries", name, "Number"),
-        "retryBackoff": (
-            feel.DaysTime(0)
-            if backoff is None
-            else _want(backoff, feel.DaysTime, "retryBackoff", name, "DayTimeDuration")
-        ),
+        "retryBackoff": _want(backoff, feel.DaysTime, "retryBackoff", name, "DayTimeDuration"),
     }
 
 
@@ -75,7 +78,7 @@ _DEFAULT_BACKOFF = (feel.DaysTime(50_000_000), Decimal("1.6"), feel.DaysTime(5_0
 
 def _backoff(attempt: Any, *given: Any) -> feel.DaysTime:
     name = "backoff"
-    low, factor, high, jitter = (*given, *_DEFAULT_BACKOFF[len(given) :])
+    low, factor, high, jitter = given + _DEFAULT_BACKOFF[len(given) :]
     _want(attempt, (int, Decimal), "attempt", name, "Number")
     _want(low, feel.DaysTime, "minDelay", name, "DayTimeDuration")
     _want(factor, (int, Decimal), "factor", name, "Number")
@@ -90,21 +93,27 @@ def _backoff(attempt: Any, *given: Any) -> feel.DaysTime:
     if jitter < 0:
         raise feel.FeelEvaluationError(f"backoff(): 'jitterFactor' must be >= 0, but was {jitter}")
     try:
-        nanos = float(low.nanos) * float(factor) ** (float(attempt) - 1)
+        growth = float(factor) ** (float(attempt) - 1)
     except OverflowError:
-        nanos = float(high.nanos)
-    nanos = min(max(nanos, low.nanos), high.nanos)
+        growth = math.inf
+    nanos = min(max(float(low.nanos) * growth, low.nanos), high.nanos) if low.nanos else 0.0
     nanos += nanos * float(jitter) * random.uniform(-1, 1)  # noqa: S311 - spreads load, protects nothing
     return feel.DaysTime(max(0, round(nanos / 1_000_000)) * 1_000_000)
 
 
 class DocumentToCreate:
-    """What `createDocument` gives inside of an evaluation: a Python object, so that no response data can pose as one."""
+    """What `createDocument` gives inside of an evaluation: a Python object, so that no response data can pose as one.
+
+    FEEL lets callables pass through contexts and lists as they are, and turns other objects into text: hence `__call__`.
+    """
 
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+    def __call__(self) -> None:
+        raise feel.FeelEvaluationError("a document that is to be created is no function")
 
 
 def _overloads(name: str, parameters: tuple[str, ...], least: int, function: Callable[..., Any]) -> list[feel.Function]:
@@ -157,20 +166,16 @@ class _Expression:
         if isinstance(value, DocumentToCreate):
             raise NotAnObject(f"{self.kind} must not be a bare createDocument(...) call: put it inside of an object")
         if not isinstance(value, Mapping):
-            found = feel.to_json(value)
             raise NotAnObject(
-                str(
-                    self._error(
-                        context,
-                        f"{self.kind} must return a JSON object, but got {_json_kind(found)}. "
-                        f"Evaluated value: {_shown(found)}",
-                    )
-                )
+                str(self._error(context, f"{self.kind} must return a JSON object, but got {_found(value)}"))
             )
-        if self._creates:
-            value = await _store(value, upload)
-        result: dict[str, Any] = feel.to_json(value)
-        text = jsontext.dumps(result)
+        try:
+            if self._creates:
+                value = await _store(value, upload)
+            result: dict[str, Any] = feel.to_json(value)
+            text = jsontext.dumps(result)
+        except (TypeError, RecursionError):
+            raise NotAnObject(f"{self.kind} evaluated to a value that cannot be written as JSON") from None
         if FORBIDDEN in text:  # response data must not become a call of a function where it is bound later
             raise NotAnObject(f"{self.kind} evaluated to a value with the forbidden literal '{FORBIDDEN}'")
         return result, text
@@ -218,6 +223,15 @@ async def _store(value: Any, upload: Upload | None) -> Any:
     return value
 
 
+def _found(value: Any) -> str:
+    """The words for a result that is no object."""
+    try:
+        found = feel.to_json(value)
+    except RecursionError:
+        return "array"
+    return f"{_json_kind(found)}. Evaluated value: {_shown(found)}"
+
+
 def _json_kind(value: Any) -> str:
     if value is None:
         return "null"
@@ -231,5 +245,5 @@ def _json_kind(value: Any) -> str:
 def _shown(value: Any) -> str:
     try:
         return jsontext.dumps(value, str)
-    except (TypeError, ValueError, RecursionError):
-        return str(type(value).__name__)
+    except TypeError:
+        return type(value).__name__

@@ -5,11 +5,13 @@ functions"). Parameters are resolved first. The same walk turns document referen
 """
 
 import base64
+import inspect
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 
@@ -67,21 +69,24 @@ class Intrinsics:
 
     async def _call(self, call: Mapping[str, Any], calls: list[int]) -> Any:
         name, given = call[FUNCTION_TYPE], call.get("params") or []
+        name = name if isinstance(name, str) else type(name).__name__
         if not isinstance(given, list):
             raise IntrinsicError(f"Failed to execute intrinsic function: {name}: 'params' must be a list")
         parameters = await self._resolve(given, calls)
         calls[0] -= 1
         if calls[0] < 0:
             raise IntrinsicError("Intrinsic function limit exceeded")
-        function = self._functions.get(name) if isinstance(name, str) else None
+        function = self._functions.get(name)
         if function is None:
             raise IntrinsicError(f"Failed to execute intrinsic function: {name}: there is no function of this name")
         try:
-            return await function(*parameters)
+            inspect.signature(function).bind(*parameters)
         except TypeError:
             raise IntrinsicError(
                 f"Failed to execute intrinsic function: {name}: it cannot be called with {len(parameters)} parameters"
             ) from None
+        try:
+            return await function(*parameters)
         except (IntrinsicError, InvalidReference) as e:
             raise IntrinsicError(f"Failed to execute intrinsic function: {name}: {e}") from None
         except Exception as e:
@@ -155,13 +160,14 @@ def _github_token(http: HttpClient | None) -> IntrinsicFunction:
         if http is None:
             raise IntrinsicError("there is no HTTP client here")
         now = int(time.time())
-        claims = {"iss": str(app_id), "iat": now, "exp": now + 60}
+        claims = {"iss": str(_needs(app_id, (str, int), "appId", "text")), "iat": now, "exp": now + 60}
+        installation = quote(str(_needs(installation_id, (str, int), "installationId", "text")), safe="")
         try:
             token = jwt.encode(claims, pem_key(_needs(private_key, str, "privateKey", "a PEM key")), algorithm="RS256")
         except (ValueError, jwt.PyJWTError):
             raise IntrinsicError("'privateKey' is no RSA key in PEM") from None
         reply = await http.post(
-            f"{_GITHUB}/app/installations/{installation_id}/access_tokens",
+            f"{_GITHUB}/app/installations/{installation}/access_tokens",
             headers={"Accept": "application/vnd.github.v3+json", "Authorization": f"Bearer {token}"},
         )
         found = reply.json().get("token") if reply.status < 300 else None

@@ -1,20 +1,21 @@
 """JSON text, read and written so that nothing gets lost.
 
 orjson is fast, but it makes 1.50 into 1.5, 1e400 into an error and integers of more than 64 bits into floats. Where a look at the
-text finds a number that may be hurt, the standard library's reader takes over and hands such numbers out as Decimal and int.
+text finds a number that may be hurt, the standard library's reader takes over and hands such numbers out as `Number` and int.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from json.encoder import encode_basestring
+from typing import Any, Self
 
 import orjson
 
-# Digits that a double cannot carry, or whose spelling it would change: a fraction that ends in 0 or has many digits,
-# an exponent, an integer of 17 digits or more (16 are safe).
-_DELICATE = re.compile(r"\d\.\d*0(?!\d)|\d\.\d{15}|\d[eE][+-]?\d|\d{13}\.\d|\d{17}")
+# Digits that a double cannot carry, or whose spelling it would change: a fraction that ends in 0 or begins with 0000, an
+# exponent, more than 15 digits.
+_DELICATE = re.compile(r"\d(?:\.(?:0{4}|\d*0(?!\d))|[eE][+-]?\d|[\d.]{16})")
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -23,12 +24,30 @@ class InvalidJson(ValueError):  # noqa: N818 - reads as what it is
     """The text is not JSON as RFC 8259 has it, or is nested too deeply."""
 
 
+class Number(Decimal):
+    """A number that a float would change, or spell otherwise: a Decimal that keeps the text it was read from."""
+
+    __slots__ = ("_text",)
+    _text: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number._text = text
+        return number
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._text,)
+
+
 def _refuse(constant: str) -> Any:
     raise InvalidJson(f"{constant} is not JSON")
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text. Fractions are float, or Decimal where a float would change them; integers are exact.
+    """The value of a JSON text. Fractions are float, or `Number` where a float would change them; integers are exact.
 
     Raises InvalidJson: no JSON, NaN or Infinity, lone surrogates, about a thousand levels or more.
     """
@@ -49,13 +68,17 @@ def _exact(text: str) -> Any:
         return value
     except InvalidJson:
         raise
-    except (ValueError, RecursionError) as e:
+    except UnicodeEncodeError:
+        raise InvalidJson("lone surrogates are not JSON") from None
+    except RecursionError:
+        raise InvalidJson("nested too deeply") from None
+    except (ValueError, ArithmeticError) as e:
         raise InvalidJson(str(e)) from None
 
 
 def _number(text: str) -> float | Decimal:
     value = float(text)
-    return value if repr(value) == text else Decimal(text)
+    return value if repr(value) == text else Number(text)
 
 
 def _default(value: Any) -> Any:
@@ -76,7 +99,7 @@ def dumpb(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
     """`dumps` as UTF-8."""
 
     def convert(item: Any) -> Any:
-        if default is not None:
+        if default is not None and not isinstance(item, Decimal):
             try:
                 return default(item)
             except TypeError:
@@ -85,29 +108,64 @@ def dumpb(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
 
     try:
         return orjson.dumps(value, convert, orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # integers over 64 bits, lone surrogates: the slow writer knows them, or says what is wrong
-        return _slow(value, convert).encode()
+    except TypeError:  # big integers, deep nesting, lone surrogates: the slow writer knows them, or says what is wrong
+        return _slow(value, convert)
 
 
-def _slow(value: Any, convert: Callable[[Any], Any]) -> str:
-    def plain(item: Any) -> Any:
-        if isinstance(item, dict):
-            return {str(k): plain(v) for k, v in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [plain(v) for v in item]
-        if item is None or isinstance(item, (str, bool, int)):
-            return item
-        if isinstance(item, Decimal):
-            return float(item)
-        if isinstance(item, float):
-            return item if item == item and abs(item) != float("inf") else None  # noqa: PLR0124
-        return plain(convert(item))
-
+def _slow(value: Any, convert: Callable[[Any], Any]) -> bytes:
+    out: list[str] = []
     try:
-        text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
-        text.encode()
+        _write(value, convert, out.append)
+        return "".join(out).encode()
     except UnicodeEncodeError:
         raise TypeError("text with a lone surrogate cannot be written as JSON") from None
     except RecursionError:
         raise TypeError("a value nested too deeply cannot be written as JSON") from None
-    return text
+    except ValueError as e:
+        raise TypeError(str(e)) from None
+
+
+def _write(value: Any, convert: Callable[[Any], Any], write: Callable[[str], None]) -> None:
+    if isinstance(value, str):
+        write(encode_basestring(value))
+    elif value is None or isinstance(value, bool):
+        write("null" if value is None else "true" if value else "false")
+    elif isinstance(value, (int, float, Decimal)):
+        write(_number_text(value))
+    elif isinstance(value, Mapping):
+        write("{")
+        for n, (key, item) in enumerate(value.items()):
+            write(f"{',' if n else ''}{encode_basestring(_key(key))}:")
+            _write(item, convert, write)
+        write("}")
+    elif isinstance(value, (list, tuple)):
+        write("[")
+        for n, item in enumerate(value):
+            if n:
+                write(",")
+            _write(item, convert, write)
+        write("]")
+    else:
+        _write_other(value, convert, write)
+
+
+def _write_other(value: Any, convert: Callable[[Any], Any], write: Callable[[str], None]) -> None:
+    """What orjson knows by itself (dates, dataclasses, enumerations), else what the caller makes of it."""
+    try:
+        write(orjson.dumps(value).decode())
+    except TypeError:
+        _write(convert(value), convert, write)
+
+
+def _number_text(value: float | Decimal) -> str:
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, Decimal):
+        return str(value) if value.is_finite() else "null"
+    return float.__repr__(value) if value - value == 0 else "null"
+
+
+def _key(key: Any) -> str:
+    if key is None or isinstance(key, bool):
+        return "null" if key is None else "true" if key else "false"
+    return str(key)

@@ -3,12 +3,17 @@
 The choice is the variable `documentReturnFormat`, read from the raw variables (Camunda docs, "Document return format").
 """
 
+import inspect
 from collections.abc import AsyncIterator
 from typing import Any
+
+import structlog
 
 from gateway import jsontext, sdk
 from gateway.documents import OCTET_STREAM, Documents
 from gateway.sdk import DocumentReturn, DocumentReturnFormat
+
+log = structlog.get_logger(__name__)
 
 MAX_INLINE = 1_572_864
 _VARIABLE = "documentReturnFormat"
@@ -51,14 +56,24 @@ async def convert(payload: DocumentReturn, chosen: DocumentReturnFormat | None, 
         value = _text(data, chosen.encoding) if chosen.choice == "TEXT" else _json(data)
         return payload.wrap(value, chosen.choice)
     finally:
-        close = getattr(payload.content, "aclose", None)
-        if close is not None:
-            await close()
+        await _close(payload.content)
+
+
+async def _close(content: Any) -> None:
+    close = getattr(content, "aclose", None) or getattr(content, "close", None)
+    if close is None:
+        return
+    try:
+        closed = close()
+        if inspect.isawaitable(closed):
+            await closed
+    except Exception as e:  # it was read already, or its error is on the way
+        log.debug("a payload could not be closed", error=type(e).__name__)
 
 
 async def _inline(content: bytes | AsyncIterator[bytes], choice: str) -> bytes:
     data = bytearray()
-    if isinstance(content, bytes):
+    if isinstance(content, (bytes, bytearray, memoryview)):
         data += content
     else:
         try:
@@ -79,7 +94,7 @@ async def _inline(content: bytes | AsyncIterator[bytes], choice: str) -> bytes:
 def _text(data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding, "replace")
-    except LookupError:
+    except (LookupError, ValueError):
         raise sdk.ConnectorInputException(f"documentReturnFormat.encoding is not a known charset: {encoding}") from None
 
 

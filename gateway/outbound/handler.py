@@ -9,7 +9,7 @@ import base64
 import inspect
 import mimetypes
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ from gateway.outbound.outcome import (
     MAX_VARIABLES,
     Command,
     Complete,
+    DeadlinePassed,
     ExpressionFailed,
     InputRefused,
     plain,
@@ -120,9 +121,9 @@ class Handler:
         """Binds and calls the connector."""
         plan = work.plan
         if plan.invalid is not None:
-            raise plan.invalid
+            raise plan.invalid.again()
         if plan.job_timeout_ms is not None:
-            await self._leases.pin(work.lease, plan.job_timeout_ms)
+            await self._pin(work.lease, plan.job_timeout_ms)
         operation = self._operation(plan)
         bound = await self._bound(self._arguments[operation.id], work)
         response = await self._call(operation, bound)
@@ -131,6 +132,12 @@ class Handler:
             chosen = work.context.document_return_format
             return await document_return.convert(response, chosen, self._environment.documents)
         return response
+
+    async def _pin(self, lease: Lease, milliseconds: int) -> None:
+        try:
+            await self._leases.pin(lease, milliseconds)
+        except TimeoutError as e:
+            raise DeadlinePassed(str(e)) from None
 
     def _operation(self, plan: Plan) -> sdk.Operation:
         operations = self._connector.operations
@@ -178,11 +185,19 @@ class Handler:
         )
 
     async def _call(self, operation: sdk.Operation, bound: Mapping[str, Any]) -> Any:
-        if self._asynchronous[operation.id]:
-            return await operation.function(**bound)
-        loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(self._environment.threads, lambda: operation.function(**bound))
-        return await response if inspect.isawaitable(response) else response
+        try:
+            if self._asynchronous[operation.id]:
+                return await operation.function(**bound)
+            loop = asyncio.get_running_loop()
+            response = await loop.run_in_executor(self._environment.threads, _in_thread, operation.function, bound)
+            return await response if inspect.isawaitable(response) else response
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise RuntimeError("The connector cancelled itself") from None  # nobody else did: the job must be answered
+        except SystemExit:
+            raise RuntimeError("The connector tried to end the process") from None
 
     # ---- after the call ----
 
@@ -190,6 +205,8 @@ class Handler:
         """The completion of the job with a response."""
         if isinstance(response, sdk.AdHocSubProcessResponse):
             return Answer(_ad_hoc(response), response, plain(response.response_value))
+        if plan.discards:
+            return Answer(Complete("{}"), response, None)
         response = normalize(response)
         variables: dict[str, Any] = {}
         text = "{}"
@@ -208,7 +225,10 @@ class Handler:
         """Lets the error expression change the command."""
         found = await self._evaluate(expression, error_context(answer.sees, work.job.retries))
         if found and found[0]:
-            answer.command = command_for(found[0], answer.command, await work.secrets.mask())
+            command = command_for(found[0], answer.command, await work.secrets.mask())
+            if isinstance(command, Complete) and command is not answer.command:
+                answer.response = None  # an ignored error
+            answer.command = command
 
     async def _evaluate(
         self, expression: ResultExpression | ErrorExpression, context: Mapping[str, Any]
@@ -225,19 +245,20 @@ class Handler:
 
 
 def normalize(response: Any) -> Any:
-    """The response as plain JSON data. One pass of the JSON writer tells whether it is already; most are."""
-    exotic = False
-
-    def convert(value: Any) -> Any:
-        nonlocal exotic
-        exotic = True
-        return written(value)
-
+    """The response as plain JSON data: what the process would get, dates as text and enumerations as their values."""
+    if response is None or type(response) in {str, bool, int}:
+        return response
     try:
-        text = jsontext.dumps(response, convert)
-        return jsontext.loads(text) if exotic else response
-    except (TypeError, ValueError, RecursionError) as e:
+        return jsontext.loads(jsontext.dumps(response, written))
+    except (TypeError, ValueError) as e:
         raise InputRefused(f"The result cannot be written as JSON: {e}") from None
+
+
+def _in_thread(function: Callable[..., Any], bound: Mapping[str, Any]) -> Any:
+    try:
+        return function(**bound)
+    except StopIteration as e:  # a future cannot carry it
+        raise RuntimeError("The connector raised StopIteration") from e
 
 
 def _sized(text: str) -> str:
@@ -248,11 +269,17 @@ def _sized(text: str) -> str:
 
 def _ad_hoc(response: sdk.AdHocSubProcessResponse) -> Complete:
     activations = tuple(
-        ElementActivation(a.element_id, variables_text(normalize(a.variables) or {}))
-        for a in response.element_activations or ()
+        ElementActivation(a.element_id, _object_text(a.variables)) for a in response.element_activations or ()
     )
     done, cancel = bool(response.completion_condition_fulfilled), bool(response.cancel_remaining_instances)
-    return Complete(variables_text(normalize(response.variables) or {}), AdHocResult(activations, done, cancel))
+    return Complete(_object_text(response.variables), AdHocResult(activations, done, cancel))
+
+
+def _object_text(variables: Mapping[str, Any] | None) -> str:
+    found = normalize(variables)
+    if not isinstance(found, Mapping | None):
+        raise InputRefused(f"Variables must be an object, but are {type(found).__name__}")
+    return variables_text(found or {})
 
 
 async def create_document(value: Any, documents: Documents) -> Document:
@@ -261,13 +288,15 @@ async def create_document(value: Any, documents: Documents) -> Document:
         value = {"content": value}
     if not isinstance(value, Mapping):
         raise InputRefused("createDocument: expected base64 text or an object with 'content'")
-    content = value.get("content", value.get("data"))
+    content = value.get("content")
+    if content is None:
+        content = value.get("data")
     if not isinstance(content, str):
         raise InputRefused("createDocument: 'content' must be base64 text")
     try:
         data = base64.b64decode("".join(content.split()), validate=True)
     except ValueError:
         raise InputRefused("createDocument: 'content' is no valid base64") from None
-    name = value.get("name") or value.get("fileName") or str(uuid.uuid4())
-    kind = value.get("contentType") or mimetypes.guess_type(name)[0] or OCTET_STREAM
+    name = str(value.get("name") or value.get("fileName") or uuid.uuid4())
+    kind = str(value.get("contentType") or mimetypes.guess_type(name)[0] or OCTET_STREAM)
     return await documents.create(data, content_type=kind, file_name=name)

@@ -28,6 +28,11 @@ class Plan:
     operation: str | None
     meters: OutboundMeters
 
+    @property
+    def discards(self) -> bool:
+        """Whether nobody looks at the connector's response."""
+        return self.result_variable is None and self.result_expression is None and self.error_expression is None
+
 
 class Plans:
     """The plans of one job type, by the text of the headers: the engine sends the same text for each job of an element.
@@ -80,7 +85,7 @@ def _headers(text: str) -> dict[str, str]:
         raise HeaderInvalid(f"The task headers cannot be read: {e}", "java.lang.RuntimeException") from None
     if not isinstance(headers, dict):
         raise HeaderInvalid("The task headers are no JSON object", "java.lang.RuntimeException")
-    return {k: v if isinstance(v, str) else jsontext.dumps(v) for k, v in headers.items()}
+    return {k: v if isinstance(v, str) else jsontext.dumps(v) for k, v in headers.items() if v is not None}
 
 
 def _given(headers: Mapping[str, str], name: str) -> str | None:
@@ -93,12 +98,15 @@ def _retry_backoff(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return max(0, parse_milliseconds(text))
+        milliseconds = parse_milliseconds(text)
     except ValueError:
+        milliseconds = MAX_MILLISECONDS + 1
+    if milliseconds > MAX_MILLISECONDS:
         raise HeaderInvalid(
             f"Failed to parse retry backoff header. Expected ISO-8601 duration, e.g. PT5M, got: {text}",
             f"{_JAVA}InvalidBackOffDurationException",
-        ) from None
+        )
+    return max(0, milliseconds)
 
 
 def _job_timeout(text: str | None) -> int | None:
