@@ -53,7 +53,7 @@ iterator_name = re.compile(
     rf"{_SKIP}(?:`([^`]++)`|({_NAME}(?:{_SPACE}++(?!in\b){_NAME})*+)){_SKIP}\bin\b", re.DOTALL
 ).match
 exponent = re.compile(r"[eE]([+-]?\d++)").match
-time_offset = re.compile(rf"time{_SPACE}++offset\b").match
+spaced_property = re.compile(rf"(?:time{_SPACE}++offset|(?:start|end){_SPACE}++included)\b").match
 _spaces = re.compile(rf"{_SPACE}++")
 _whole_name = re.compile(rf"{_NAME}\Z").match
 _escape = re.compile(r"""\\([nrtbf'"\\])""")

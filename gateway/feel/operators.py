@@ -40,7 +40,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 _FAST: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _SMALL, _LARGE = 10**9, 10**24
 _LONG_CHAIN = 8
-_STEP = 5
+_CHECK = 60
 _PRODUCT_LIMIT = 10**34
 
 
@@ -477,5 +477,5 @@ def is_instance(run: Run, value: Any, wanted: ast.Type) -> bool:
 
 
 def _is_member(run: Run, value: Any, wanted: ast.Type) -> bool:
-    run.spend(_STEP)
+    run.spend(_CHECK)
     return value is None or value is ABSENT or wanted.name == "Any" or is_instance(run, value, wanted)

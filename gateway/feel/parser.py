@@ -168,7 +168,7 @@ class _Parser(Cursor):
             if self.text == ".":
                 node = self.path(node)
             elif self.text == "[":
-                if isinstance(node, ast.RangeLiteral) or self.closes_range():
+                if self.closes_range():
                     return node
                 self.advance()
                 node = ast.Filter(node, self.expression())
@@ -204,10 +204,10 @@ class _Parser(Cursor):
 
     def path_name(self) -> str:
         start, name = self.start(), self.text
-        offset = lexer.time_offset(self.source, start) if name == "time" else None
-        if offset is not None:
-            self.move(offset.end())
-            return "time offset"
+        spaced = lexer.spaced_property(self.source, start) if name in {"time", "start", "end"} else None
+        if spaced is not None:
+            self.move(spaced.end())
+            return lexer.words(spaced[0])
         known = self.known_name() if self.known else None
         if known is not None:
             return known

@@ -59,7 +59,7 @@ def compiled(pattern: str, flags: str) -> Any:
     for flag in flags:
         options |= _FLAGS[flag]
     try:
-        return regex.compile("".join(_translate(pattern, verbose="x" in flags)), options)
+        return regex.compile("".join(_translate(pattern, flags)), options)
     except (regex.error, ValueError, OverflowError, RecursionError, KeyError, IndexError):
         return None
 
@@ -87,7 +87,7 @@ def _expanded(pattern: str) -> int:
 _pieces = regex.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]|\{(\d{1,9})(?:,(\d{0,9}))?\}|.", regex.DOTALL)
 
 
-def _translate(pattern: str, *, verbose: bool) -> Iterator[str]:
+def _translate(pattern: str, flags: str) -> Iterator[str]:
     """The pieces of the pattern in the syntax of `regex`."""
     position = depth = 0
     while position < len(pattern):
@@ -114,8 +114,10 @@ def _translate(pattern: str, *, verbose: bool) -> Iterator[str]:
                 sign = "&&"
             elif sign in "~|" or (sign == "-" and pattern[position : position + 1] in {"-", "["}):
                 sign = "\\" + sign  # set operations of `regex` that Java does not have
-            elif verbose and sign.isspace():
+            elif "x" in flags and sign.isspace():
                 sign = ""
+        elif not sign.isascii() and "i" in flags:
+            sign = f"(?-i:{sign})"
         yield sign
 
 
