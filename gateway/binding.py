@@ -8,16 +8,19 @@ is wrong in the original's words (Camunda's connector SDK: "Validation", "Retrie
 
 import base64
 import enum
+import re
 import types
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Discriminator, RootModel, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from gateway import sdk
+from gateway import feel, sdk
 from gateway.documents import Document
 
 NOT_AN_OBJECT = "This is not a JSON object"
@@ -98,11 +101,21 @@ def _message(field: FieldInfo | None, detail: ErrorDetails) -> str | None:
     if kind in _BOUNDS:
         word, key = _BOUNDS[kind]
         return f"must be {word} {context[key]}"
-    if kind == "value_error":
-        return detail["msg"].removeprefix("Value error, ")
-    if kind in {"union_tag_not_found", "union_tag_invalid"} or kind.endswith(("_type", "_parsing", "_from_float")):
+    if kind in {"value_error", "assertion_error"}:
+        return detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if kind in _WRONG_KIND or kind.endswith(("_type", "_parsing", "_from_float")):
         return None
     return detail["msg"]
+
+
+_WRONG_KIND = {
+    "union_tag_not_found",
+    "union_tag_invalid",
+    "literal_error",
+    "enum",
+    "is_instance_of",
+    "missing_argument",
+}
 
 
 _BOUNDS = {
@@ -130,7 +143,7 @@ def _locate(annotation: Any, location: tuple[int | str, ...]) -> tuple[Path, Fie
         else:
             path.append(str(step))
         if _is_model(annotation):
-            field = next((f for n, f in annotation.model_fields.items() if step in {n, f.alias}), None)
+            field = next((f for n, f in annotation.model_fields.items() if step in {n, *sdk.field_keys(n, f)}), None)
             annotation = field.annotation if field else Any
         else:
             arguments = get_args(annotation)
@@ -140,7 +153,7 @@ def _locate(annotation: Any, location: tuple[int | str, ...]) -> tuple[Path, Fie
 
 def _absent(field: FieldInfo | None) -> str:
     for mark in field.metadata if field else ():
-        if isinstance(mark, sdk._Blank):
+        if isinstance(mark, sdk.NotBlankMark):
             return "must not be blank"
         if getattr(mark, "min_length", None):
             return "must not be empty"
@@ -166,10 +179,14 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _inner(annotation: Any) -> Any:
-    """Without Annotated and Optional."""
+    """Without Annotated, Optional and the names that stand for types."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
+        elif (
+            meant := getattr(annotation, "__value__", None) or getattr(annotation, "__supertype__", None)
+        ) is not None:
+            annotation = meant
         elif _is_union(annotation):
             members = [m for m in get_args(annotation) if m is not type(None)]
             if len(members) != 1:
@@ -193,38 +210,56 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _tags(model: Any) -> set[str]:
-    """The literals by which a member of a tagged union is chosen."""
-    found: set[str] = set()
-    for field in model.model_fields.values():
-        inner = _inner(field.annotation)
-        if get_origin(inner) is Literal:
-            found |= {str(a) for a in get_args(inner)}
-            break
-    return found
+    """All literals of a model: by one of them a member of a tagged union is chosen."""
+    inner = [_inner(field.annotation) for field in model.model_fields.values()]
+    return {str(tag) for each in inner if get_origin(each) is Literal for tag in get_args(each)}
 
 
 # ---- coercions -------------------------------------------------------------------------------------------------------
 
 
-def _coercer(annotation: Any) -> Coercer:
+def _coercer(annotation: Any, discriminator: Any = None) -> Coercer:
+    """How values are brought into the shape of an annotation. discriminator: of a union, as pydantic's Field has it."""
     if get_origin(annotation) is Annotated:
-        return _coercer(get_args(annotation)[0])
+        named = [getattr(mark, "discriminator", None) or mark for mark in get_args(annotation)[1:]]
+        return _coercer(get_args(annotation)[0], next((m for m in named if isinstance(m, (str, Discriminator))), None))
     if _is_union(annotation):
-        return _union(annotation)
+        return _union(annotation, discriminator)
     if get_origin(annotation) is Literal:
         return _choice(annotation)
+    if get_origin(annotation) is Callable:
+        return _function
+    if (meant := _inner(annotation)) is not annotation:
+        return _later(meant)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return _enumeration(annotation)
     if _is_model(annotation):
-        return _Model(annotation)
-    container = _container(annotation)
-    return container or _SCALARS.get(annotation, _as_is)
+        return _coercer(annotation.model_fields["root"].annotation) if _is_root(annotation) else _Model(annotation)
+    return _container(annotation) or _SCALARS.get(annotation) or (_lone if annotation in _TEXTUAL else _as_is)
+
+
+def _later(annotation: Any) -> Coercer:
+    """The coercion of what a name stands for, looked up at its first use: the name may be in there again."""
+    found: list[Coercer] = []
+
+    def coerce(value: Any, path: Path) -> Any:
+        if not found:
+            found.append(_coercer(annotation))
+        return found[0](value, path)
+
+    return coerce
+
+
+def _is_root(annotation: Any) -> bool:
+    return issubclass(annotation, RootModel)
 
 
 def _container(annotation: Any) -> Coercer | None:
     origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
     if not isinstance(origin, type):
         return None
+    if issubclass(origin, tuple) and arguments and arguments[-1] is not Ellipsis:
+        return _as_is  # each place has a type of its own
     if issubclass(origin, (list, tuple, set, frozenset)) or origin is Sequence:
         return _listing(_coercer(arguments[0]) if arguments else _as_is)
     if issubclass(origin, dict) or origin is Mapping:
@@ -241,6 +276,33 @@ def _single(value: Any) -> Any:
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value
+
+
+_TEXTUAL = {date, datetime, time, timedelta, uuid.UUID, SecretStr}
+"""Types that are written as text; pydantic reads them."""
+
+
+def _lone(value: Any, path: Path) -> Any:
+    value = _single(value)
+    return None if value == "" else value
+
+
+def _function(value: Any, path: Path) -> Any:
+    """A FEEL expression that is not evaluated now: called with a context it gives the value for it."""
+    value = _single(value)
+    if value is None or callable(value):
+        return value
+    if not isinstance(value, str) or not value.startswith("="):
+        raise invalid_field(path, "Function")
+    try:
+        expression = feel.parse(value[1:].strip())
+    except feel.FeelError:
+        raise invalid_field(path, "Function") from None
+
+    def evaluate(context: Mapping[str, Any] | None = None) -> Any:
+        return feel.to_json(expression.evaluate(context or {}))
+
+    return evaluate
 
 
 def _text(value: Any, path: Path) -> Any:
@@ -260,6 +322,11 @@ def _text(value: Any, path: Path) -> Any:
     raise invalid_field(path, "String")
 
 
+_MAX_DIGITS = 1000
+_WHOLE = re.compile(rf"[+-]?[0-9]{{1,{_MAX_DIGITS}}}")
+_FRACTION = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?|NaN|[+-]?Infinity")
+
+
 def _integer(value: Any, path: Path) -> Any:
     if type(value) is int or value is None:
         return value
@@ -268,11 +335,10 @@ def _integer(value: Any, path: Path) -> Any:
         text = value.strip()
         if not text:
             return None
-        try:
+        if _WHOLE.fullmatch(text):
             return int(text)
-        except ValueError:
-            raise invalid_field(path, "Integer") from None
-    if isinstance(value, (float, Decimal)):
+        raise invalid_field(path, "Integer")
+    if isinstance(value, float) or (isinstance(value, Decimal) and value.adjusted() < _MAX_DIGITS):
         return int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
@@ -285,10 +351,9 @@ def _fraction(value: Any, path: Path) -> Any:
         text = value.strip()
         if not text:
             return None
-        try:
+        if _FRACTION.fullmatch(text):
             return Decimal(text)
-        except ArithmeticError:
-            raise invalid_field(path, "Double") from None
+        raise invalid_field(path, "Double")
     if value is None or (isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)):
         return value
     raise invalid_field(path, "Double")
@@ -382,15 +447,13 @@ def _choice(annotation: Any) -> Coercer:
     by_text = {str(c).casefold(): c for c in choices}
 
     def coerce(value: Any, path: Path) -> Any:
-        if value in choices if isinstance(value, (str, int)) else value is None:
-            return value
         value = _single(value)
+        if value is None or (isinstance(value, (str, int)) and value in choices):
+            return value
         if isinstance(value, str):
             found = by_text.get(value.strip().casefold())
             if found is not None:
                 return found
-        if value is None:
-            return None
         raise invalid_field(path)
 
     return coerce
@@ -406,34 +469,46 @@ def _enumeration(annotation: type[enum.Enum]) -> Coercer:
             return value
         if isinstance(value, (str, int)) and str(value).strip().casefold() in by_text:
             return by_text[str(value).strip().casefold()]
+        default = annotation._missing_(value) if value != "" else None
+        if isinstance(default, annotation):
+            return default
         raise invalid_field(path, annotation.__name__)
 
     return coerce
 
 
-def _union(annotation: Any) -> Coercer:
+def _union(annotation: Any, discriminator: Any) -> Coercer:
     members = [m for m in get_args(annotation) if m is not type(None)]
     optional = len(members) < len(get_args(annotation))
     if len(members) == 1:
-        inner = _coercer(members[0])
+        inner = _coercer(members[0], discriminator)
         return (lambda value, path: None if value is None else inner(value, path)) if optional else inner
-    if _members(annotation):
-        return _tagged(_members(annotation))
-    return _as_is
+    models = _members(annotation)
+    name = discriminator if isinstance(discriminator, str) else _common_tag(models) if discriminator is None else None
+    return _tagged(models, name) if models and name else _as_is
 
 
-def _tagged(models: list[Any]) -> Coercer:
-    """A union of models told apart by a literal: the tag is looked for under the name of each model's literal field."""
+def _common_tag(models: list[Any]) -> str | None:
+    """The field by which models can be told apart: it is a literal in all of them, and no two have one in common."""
+    for name in models[0].model_fields if models else ():
+        fields = [model.model_fields.get(name) for model in models]
+        inner = [_inner(field.annotation) if field else None for field in fields]
+        if all(get_origin(each) is Literal for each in inner):
+            tags = [tag for each in inner for tag in get_args(each)]
+            if len(set(tags)) == len(tags):
+                return str(name)
+    return None
+
+
+def _tagged(models: list[Any], discriminator: str) -> Coercer:
+    """A union of models told apart by a literal."""
     by_tag: dict[tuple[str, str], Coercer] = {}
     names: list[str] = []
     for model in models:
-        for name, field in model.model_fields.items():
-            inner = _inner(field.annotation)
-            if get_origin(inner) is Literal:
-                key = field.alias or name
-                names.append(key)
-                by_tag |= {(key, str(tag)): _Model(model) for tag in get_args(inner)}
-                break
+        field = model.model_fields[discriminator]
+        key = sdk.field_keys(discriminator, field)[0]
+        names.append(key)
+        by_tag |= {(key, str(tag)): _Model(model) for tag in get_args(_inner(field.annotation))}
 
     def coerce(value: Any, path: Path) -> Any:
         value = _single(value)
@@ -442,7 +517,8 @@ def _tagged(models: list[Any]) -> Coercer:
         if not isinstance(value, dict):
             raise invalid_field(path)
         for name in names:
-            found = by_tag.get((name, value.get(name)))  # type: ignore[arg-type]
+            tag = _single(value.get(name))
+            found = by_tag.get((name, tag)) if isinstance(tag, str) else None
             if found is not None:
                 return found(value, path)
         raise invalid_field((*path, names[0]) if names and names[0] in value else path)
@@ -455,7 +531,8 @@ class _Model:
 
     def __init__(self, model: type[BaseModel]) -> None:
         self._model = model
-        self._fields: list[tuple[str, Coercer, bool]] | None = None
+        self._fields: list[_Field] | None = None
+        self._keeps_unknown = model.model_config.get("extra") == "allow"
 
     def __call__(self, value: Any, path: Path) -> Any:
         if type(value) is not dict:
@@ -465,20 +542,47 @@ class _Model:
             if not isinstance(value, dict):
                 raise invalid_field(path, self._model.__name__) if path else BindingError(NOT_AN_OBJECT)
         if self._fields is None:
-            self._fields = [_plan(n, f) for n, f in self._model.model_fields.items()]
-        coerced: dict[str, Any] = {}
-        for key, coerce, droppable in self._fields:
-            if key in value:
-                found = coerce(value[key], (*path, key)) if coerce is not _as_is else value[key]
-                if found is not None or not droppable:
-                    coerced[key] = found
+            self._fields = [p for n, f in self._model.model_fields.items() for p in _plan(self._model, n, f)]
+        coerced: dict[str, Any] = dict(value) if self._keeps_unknown else {}
+        for key, coerce, fits, droppable in self._fields:
+            if key not in value:
+                continue
+            found = value[key]
+            if type(found) is not fits and coerce is not _as_is:
+                found = coerce(found, (*path, key))
+            if found is not None or not droppable:
+                coerced[key] = found
+            elif self._keeps_unknown:
+                del coerced[key]
         return coerced
 
 
-def _plan(name: str, field: FieldInfo) -> tuple[str, Coercer, bool]:
-    """Key, coercion, and whether null means the default: a field that has one and does not take null."""
-    optional = type(None) in get_args(field.annotation) or field.annotation is Any
-    return field.alias or name, _coercer(field.annotation), not field.is_required() and not optional
+_Field = tuple[str, Coercer, type | None, bool]
+"""Key, coercion, the type that needs none, and whether null means the default: for a field that has one and takes no null."""
+
+
+def _plan(model: type[BaseModel], name: str, field: FieldInfo) -> list[_Field]:
+    """How a field is filled, from each of its keys."""
+    annotation = field.annotation
+    optional = type(None) in get_args(annotation) or annotation is Any
+    droppable = not field.is_required() and not optional
+    coerce = _coercer(annotation, field.discriminator)
+    if (optional or droppable) and _is_choice(_inner(annotation)):
+        coerce = _blank_is_null(coerce)
+    by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
+    keys = [*sdk.field_keys(name, field), *([name] if by_name else [])]
+    inner = _inner(annotation)
+    fits = inner if inner in {str, int, float, bool} else None
+    return [(key, coerce, fits, droppable) for key in dict.fromkeys(keys)]
+
+
+def _is_choice(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal or (isinstance(annotation, type) and issubclass(annotation, enum.Enum))
+
+
+def _blank_is_null(coerce: Coercer) -> Coercer:
+    """Old templates send blanks where nothing was chosen."""
+    return lambda value, path: None if isinstance(value, str) and not value.strip() else coerce(value, path)
 
 
 # ---- parameters ------------------------------------------------------------------------------------------------------
@@ -516,7 +620,9 @@ class Arguments:
                 arguments[parameter.name] = binder(variables)
             else:
                 assert binder is not None
-                arguments[parameter.name] = _one(parameter, binder, variables, headers)
+                value = _one(parameter, binder, variables, headers)
+                if value is not None or not parameter.has_default:
+                    arguments[parameter.name] = value
         return arguments
 
 
@@ -530,10 +636,22 @@ def _one(parameter: sdk.Parameter, binder: Binder, variables: Any, headers: Mapp
     if isinstance(source, sdk.Header):
         value, what, where = headers.get(source.name), "header", "headers"
     else:
-        value = variables.get(source.name) if source.name else variables
-        what, where = "variable", "variables"
+        value, what, where = _at(variables, source.name), "variable", "variables"
     if value is None:
-        if source.required:
+        if source.required and not parameter.has_default:
             raise BindingError(f"Required {what} '{source.name}' is missing in the job {where}.")
         return None
     return binder(value)
+
+
+def _at(value: Any, pointer: str) -> Any:
+    """The value at `/POINTER` (RFC 6901), the whole for an empty one; None where there is nothing."""
+    for step in pointer.split("/") if pointer else ():
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and key.isdecimal() and key.isascii() and int(key[:9]) < len(value):
+            value = value[int(key[:9])]
+        else:
+            return None
+    return value

@@ -18,7 +18,8 @@ What it returns is the response that `resultVariable` and `resultExpression` see
     ├── ConnectorException           its Java name     one less         as given
     │   └── ConnectorRetryException  its Java name     as given         code as given
     ├── ConnectorInputException      its Java name     0: an incident   none
-    ├── HttpStatusError              ConnectorException one less        the status, the response
+    ├── HttpError of `job.http`      ConnectorException one less        its own: the status, the response
+    │   └── HttpInputError           ConnectorInputException 0          none
     └── anything else                its Python name   one less         none
 
 An exception whose direct cause (`raise ... from`) is a ConnectorInputException counts as one.
@@ -27,11 +28,12 @@ An exception whose direct cause (`raise ... from`) is a ConnectorInputException 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Protocol, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, AliasChoices, AliasPath, BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from gateway.documents import Document, Documents
@@ -113,17 +115,21 @@ def _not_blank(value: str) -> str:
     return value
 
 
-class _Blank:
+class NotBlankMark:
     """Marks a field that must not be blank, so that a missing one is reported in the same words."""
 
 
-NotBlank = Annotated[str, AfterValidator(_not_blank), _Blank()]
+NotBlank = Annotated[str, AfterValidator(_not_blank), NotBlankMark()]
 """Text with at least one character that is no white space. A missing or null one is refused in the same words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Binds a parameter to one job variable: `Annotated[int, Variable("limit")]`. An empty name: all variables as one object."""
+    """Binds a parameter to one job variable: `Annotated[int, Variable("limit")]`. An empty name: all variables as one object.
+
+    The name is the rest of a JSON pointer: dots are part of it, `order/id` is a member of a member. A parameter with a default is
+    not required.
+    """
 
     name: str = ""
     required: bool = True
@@ -246,6 +252,7 @@ class Parameter:
     kind: str  # "model", "job", "variable", "header", "service"
     annotation: Any
     source: Variable | Header | None = None
+    has_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +313,7 @@ def outbound_connector(
         operations = _operations(target, service)
         fetched = input_variables
         if fetched is None:
-            fetched = () if inspect.isclass(target) else _fetched(operations[""].parameters)
+            fetched = _fetched(list(operations.values()))
         return OutboundConnector(
             name, type, fetched, operations, timeout, service, listener, inspect.getdoc(target) or ""
         )
@@ -327,13 +334,17 @@ def operation(id: str = "", *, name: str = "", keywords: tuple[str, ...] = ()) -
 def _operations(target: Any, service: Service | None) -> dict[str, Operation]:
     if not inspect.isclass(target):
         return {"": Operation("", target, _parameters(target, service))}
-    instance, found = target(), {}
-    for attribute in vars(target).values():
-        marked = getattr(attribute, "__operation__", None)
-        if marked:
-            ident, name, keywords = marked
-            method = attribute.__get__(instance)
-            found[ident] = Operation(ident, method, _parameters(method, service), name, keywords)
+    instance = target()
+    found: dict[str, Operation] = {}
+    for attribute in (name for name in dir(target) if not name.startswith("__")):
+        marked = getattr(getattr(target, attribute), "__operation__", None)
+        if not marked:
+            continue
+        ident, name, keywords = marked
+        if ident in found:
+            raise TypeError(f"{target.__qualname__} has two operations with the id {ident!r}")
+        method = getattr(instance, attribute)
+        found[ident] = Operation(ident, method, _parameters(method, service), name, keywords)
     if not found:
         raise TypeError(f"{target.__qualname__} has no method marked with @operation")
     return found
@@ -341,9 +352,16 @@ def _operations(target: Any, service: Service | None) -> dict[str, Operation]:
 
 def _parameters(function: Callable[..., Any], service: Service | None) -> tuple[Parameter, ...]:
     hints = get_type_hints(function, include_extras=True)
-    return tuple(
-        _parameter(function, name, hints.get(name, Any), service) for name in inspect.signature(function).parameters
-    )
+    found = [
+        replace(_parameter(function, name, hints.get(name, Any), service), has_default=p.default is not p.empty)
+        for name, p in inspect.signature(function).parameters.items()
+    ]
+    if sum(p.kind == "service" for p in found) > 1:
+        names = ", ".join(p.name for p in found if p.kind == "service")
+        raise TypeError(
+            f"{getattr(function, '__qualname__', function)}: only one parameter can be the service: {names}"
+        )
+    return tuple(found)
 
 
 def _parameter(function: Callable[..., Any], name: str, annotation: Any, service: Service | None) -> Parameter:
@@ -365,13 +383,34 @@ def _parameter(function: Callable[..., Any], name: str, annotation: Any, service
     )
 
 
-def _fetched(parameters: tuple[Parameter, ...]) -> tuple[str, ...]:
+def field_keys(name: str, field: FieldInfo) -> tuple[str, ...]:
+    """The JSON keys under which a model's field is looked for, the first one found counts."""
+    alias = field.validation_alias if field.validation_alias is not None else field.alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+    return tuple(str(c.path[0]) if isinstance(c, AliasPath) else c for c in choices)
+
+
+def _fetched(operations: list[Operation]) -> tuple[str, ...]:
+    """The variables that all operations need; nothing (which means all) when one of them needs all, or does not say."""
+    names: list[str] = []
+    for each in operations:
+        own = _needed(each.parameters)
+        if not own:
+            return ()
+        names += own
+    return tuple(dict.fromkeys(names))
+
+
+def _needed(parameters: tuple[Parameter, ...]) -> list[str]:
     names: list[str] = []
     for parameter in parameters:
         if parameter.kind == "model":
-            names += [f.alias or n for n, f in parameter.annotation.model_fields.items()]
+            if parameter.annotation.model_config.get("extra") == "allow":
+                return []
+            for name, field in parameter.annotation.model_fields.items():
+                names += field_keys(name, field)
         elif isinstance(parameter.source, Variable):
             if not parameter.source.name:
-                return ()  # the whole document: everything is fetched
-            names.append(parameter.source.name)
-    return tuple(dict.fromkeys(names))
+                return []
+            names.append(parameter.source.name.partition("/")[0])
+    return names
