@@ -87,8 +87,8 @@ def _discovered() -> Iterator[OutboundConnector]:
     for entry_point in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
         try:
             found = entry_point.load()
-        except ImportError as e:
-            log.warning("a connector cannot be loaded", connector=entry_point.name, reason=str(e))
+        except Exception as e:  # somebody's package is broken: the others work
+            log.warning("a connector cannot be loaded", connector=entry_point.name, reason=f"{type(e).__name__}: {e}")
             continue
         if isinstance(found, OutboundConnector):
             yield found
@@ -126,9 +126,10 @@ def load_module(name: str) -> Any:
         if name.endswith(".py"):
             return load_file(Path(name))
         return importlib.import_module(name)
-    except (ImportError, OSError, SyntaxError) as e:
+    except Exception as e:
         raise ConfigurationError(
-            f"connectors: expected a module or a file, for example my_connectors or ./my_connectors.py, got {name!r} ({e})"
+            f"connectors: expected a module or a file, for example my_connectors or ./my_connectors.py, got {name!r} "
+            f"({type(e).__name__}: {e})"
         ) from None
 
 

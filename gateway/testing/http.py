@@ -1,5 +1,6 @@
 """An HTTP client without a network: answers come from a function, requests are kept."""
 
+import inspect
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Self
 
@@ -34,7 +35,7 @@ class FakeHttp(HttpClient):
     """Answers every request from `answer(request)`, and keeps the requests in `requests`.
 
     The answer is an HttpReply; a pair of status and body; or a body. Bytes and text are sent as they are, anything else as JSON.
-    Whatever `answer` raises, the connector gets.
+    It may be awaitable. Whatever `answer` raises, the connector gets.
     """
 
     def __init__(self, answer: Callable[[HttpRequest], Any]) -> None:
@@ -44,7 +45,15 @@ class FakeHttp(HttpClient):
 
     async def open(self, request: HttpRequest) -> HttpResponse:
         self.requests.append(request)
-        return _Answer(_reply(self._answer(request)))  # type: ignore[return-value]
+        found = self._answer(request)
+        return _Answer(_reply(await found if inspect.isawaitable(found) else found))  # type: ignore[return-value]
+
+
+def no_network(request: HttpRequest) -> Any:
+    """The answer where a test gave none: nobody's test should reach out by accident."""
+    raise AssertionError(
+        f"the connector calls {request.url.host}: give http=FakeHttp(...), or HttpClient() for the real one"
+    )
 
 
 def _reply(given: Any) -> HttpReply:

@@ -2,15 +2,15 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from gateway import jsontext
 from gateway.documents import Documents, EngineStore
-from gateway.engine import DEFAULT_TENANT, Job
+from gateway.engine import DEFAULT_TENANT, Job, StoredDocument
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.http_client import HttpClient
 from gateway.intrinsic import Intrinsics
@@ -21,13 +21,17 @@ from gateway.outbound.outcome import Complete, Fail
 from gateway.outbound.plan import Plans
 from gateway.sdk import OutboundConnector
 from gateway.secrets import MapSecrets, SecretFilter, Secrets
+from gateway.testing.http import FakeHttp, no_network
 
 _KEYS = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended. kind: `completed`, `failed` or `bpmn error`; the rest as the engine would get it."""
+    """How a job ended. kind: `completed`, `failed` or `bpmn error`; the rest as the engine would get it.
+
+    response: what the connector returned; exception: what it raised; documents: the contents of those that were created.
+    """
 
     kind: str
     variables: dict[str, Any]
@@ -37,6 +41,7 @@ class Outcome:
     message: str | None = None
     code: str | None = None
     exception: Exception | None = field(default=None, repr=False)
+    documents: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def error(self) -> Any:
@@ -57,12 +62,13 @@ async def run_job(
     """Works one job with a connector as the gateway does, and returns how it ended. Never raises for what the connector raises.
 
     variables: an object or JSON text; secrets: names to values for `{{secrets.NAME}}`; facts: of the job (`bpmn_process_id`,
-    `element_id`, `tenant_id`, `process_instance_key`, ...).
+    `element_id`, `tenant_id`, `process_instance_key`, ...). Without `http` a connector that calls out fails.
     """
     text = variables if isinstance(variables, str) else jsontext.dumps(variables or {})
     job = _job(connector, text, jsontext.dumps(headers or {}), retries, facts)
-    engine, client = EmbeddedEngine(), http or HttpClient()
-    documents = Documents(EngineStore(engine), client.download)
+    engine, client = EmbeddedEngine(), http or FakeHttp(no_network)
+    store = _KeptDocuments(engine)
+    documents = Documents(store, client.download)
     with ThreadPoolExecutor(1) as threads:
         environment = Environment(
             http=client,
@@ -74,7 +80,8 @@ async def run_job(
             now=time.monotonic,
         )
         try:
-            return await _work(connector, environment, job)
+            outcome = await _work(connector, environment, job)
+            return replace(outcome, documents=tuple(store.contents))
         finally:
             await engine.close()
             if http is None:
@@ -87,6 +94,19 @@ async def call(connector: OutboundConnector, variables: Mapping[str, Any] | str 
     if outcome.exception is not None:
         raise outcome.exception
     return outcome.response
+
+
+class _KeptDocuments(EngineStore):
+    """Keeps what is uploaded for the test to look at."""
+
+    def __init__(self, engine: EmbeddedEngine) -> None:
+        super().__init__(engine)
+        self.contents: list[bytes] = []
+
+    async def create(self, content: bytes | AsyncIterator[bytes], **facts: Any) -> StoredDocument:
+        data = content if isinstance(content, bytes) else b"".join([chunk async for chunk in content])
+        self.contents.append(data)
+        return await super().create(data, **facts)
 
 
 def _job(connector: OutboundConnector, variables: str, headers: str, retries: int, facts: dict[str, Any]) -> Job:
