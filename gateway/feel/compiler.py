@@ -354,7 +354,7 @@ def guard(name: str, code: Code, value: Any) -> Code:
 
 def entries_code(entries: list[tuple[str, Code]], slots: list[int | None]) -> Code:
     """Code of a context literal; entries that later ones refer to are kept in slots."""
-    if any(slot is not None for slot in slots):
+    if slots.count(None) < len(slots):
         steps = [(key, code, slot) for (key, code), slot in zip(entries, slots, strict=True)]
 
         def scoped(frame: Frame) -> dict[str, Any]:

@@ -17,12 +17,11 @@ from gateway.feel.numbers import DECIMALS
 
 # The DMN list of white space and line ends, and both kinds of comments.
 _SPACE = r"[\t-\r \x85\xa0\u1680\u180e\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff]"
-_SKIP = rf"(?:{_SPACE}++|//[^\n]*+|/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*+/)*+"
+_SKIP = rf"{_SPACE}*+(?:(?://[^\n]*+|/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*+/){_SPACE}*+)*+"
 # Java's identifiers: letters, currency signs and connectors, then digits and marks too; and what DMN allows beyond them.
 _CURRENCY = "$\u00a2-\u00a5\u20a0-\u20c0"
 _ASTRAL = "\U00010000-\U000effff"
-_START = rf"(?:[^\W\d]|[{_CURRENCY}\u200c\u200d\u203f\u2040{_ASTRAL}])"
-_NAME = rf"{_START}[\w{_CURRENCY}\u0300-\u036f\u200c\u200d\u203f\u2040{_ASTRAL}]*+"
+_NAME = rf"(?![\d\u0300-\u036f])[\w{_CURRENCY}\u0300-\u036f\u200c\u200d\u203f\u2040{_ASTRAL}]++"
 _STRING = r'"(?:[^"\\]|\\.)*+"'
 
 NAME, NUMBER, STRING, SIGN, QUOTED, END, OTHER = range(1, 8)
