@@ -89,7 +89,9 @@ def _backoff(attempt: Any, *given: Any) -> feel.DaysTime:
     if factor <= 0:
         raise feel.FeelEvaluationError(f"backoff(): 'factor' must be > 0, but was {factor}")
     if low.nanos > high.nanos:
-        raise feel.FeelEvaluationError(f"backoff(): 'minDelay' must be <= 'maxDelay', but was {low} and {high}")
+        raise feel.FeelEvaluationError(
+            f"backoff(): 'minDelay' must be <= 'maxDelay', but was {low.iso()} and {high.iso()}"
+        )
     if jitter < 0:
         raise feel.FeelEvaluationError(f"backoff(): 'jitterFactor' must be >= 0, but was {jitter}")
     try:

@@ -210,7 +210,12 @@ def test_bytes_are_utf_8() -> None:
 
 
 def test_no_text_of_four_megabytes_takes_long() -> None:
-    texts = ["1.1" * 1_300_000, "[" + "1.0001," * 500_000 + "1]", '"' + "1.0" * 1_300_000 + '"', '"' + "9" * 4_000_000 + '"']
+    texts = [
+        "1.1" * 1_300_000,
+        "[" + "1.0001," * 500_000 + "1]",
+        '"' + "1.0" * 1_300_000 + '"',
+        '"' + "9" * 4_000_000 + '"',
+    ]
     began = time.perf_counter()
     for text in texts:
         try:
