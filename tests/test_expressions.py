@@ -140,7 +140,7 @@ async def test_what_is_no_object_is_refused_with_its_kind_and_value(text: str, k
     ],
 )
 async def test_the_forbidden_literal_may_stand_nowhere(text: str) -> None:
-    with pytest.raises(NotAnObject, match="forbidden literal 'camunda.function.type'"):
+    with pytest.raises(NotAnObject, match=r"forbidden literal 'camunda\.function\.type'"):
         await result(text)
 
 
@@ -153,7 +153,7 @@ async def test_response_data_cannot_smuggle_the_forbidden_literal_out() -> None:
 async def test_what_does_not_parse_fails_each_evaluation(text: str) -> None:
     expression = ResultExpression(text)
     for _ in range(2):
-        with pytest.raises(ExpressionError, match="^Failed to evaluate expression '") as caught:
+        with pytest.raises(ExpressionError, match=r"^Failed to evaluate expression '") as caught:
             await expression.evaluate({}, None)
         assert not isinstance(caught.value, NotAnObject)
 

@@ -1,7 +1,7 @@
 """JSON text: nothing gets lost on the way in and out, and all that is wrong is InvalidJson or TypeError."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 import json
 import math
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway import jsontext
 from gateway.jsontext import InvalidJson, Number, dumpb, dumps, loads
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=30)
 
@@ -42,9 +42,10 @@ def test_decimals_keep_all_their_digits(value: Decimal) -> None:
 @given(st.text())
 def test_any_text_is_read_or_refused_and_nothing_else_happens(text: str) -> None:
     try:
-        loads(text)
-    except InvalidJson as e:
-        assert str(e)
+        found = loads(text)
+    except InvalidJson:
+        return
+    assert loads(dumps(found)) == found
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ class Point:
 
 @pytest.mark.parametrize("beside", [1, 10**30])
 def test_both_writers_know_the_same_types(beside: int) -> None:
-    value = [beside, Color.RED, Point(1), datetime.date(2024, 2, 29), (1, 2), {None: 1, True: 2, 3: 4, 1.5: 6}]
+    value = [beside, Color.RED, Point(1), dt.date(2024, 2, 29), (1, 2), {None: 1, True: 2, 3: 4, 1.5: 6}]
     assert dumps(value) == f'[{beside},"red",{{"x":1}},"2024-02-29",[1,2],{{"null":1,"true":2,"3":4,"1.5":6}}]'
 
 

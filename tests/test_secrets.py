@@ -118,10 +118,13 @@ async def test_no_text_of_four_megabytes_takes_long(text: str) -> None:
 
 async def test_both_forms_are_replaced_in_keys_values_and_anywhere_else() -> None:
     text = '{"{{secrets.A}}": "x-secrets.B-y", "n": {{secrets.N}}}'
-    assert await replaced(text, A="key", N="5", **{"B-y": "b"}) == '{"key": "x-b", "n": 5}'
+    assert (
+        await Secrets([MapSecrets({"A": "key", "N": "5", "B-y": "b"})]).replace(text, CONTEXT, allow_all)
+        == '{"key": "x-b", "n": 5}'
+    )
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",))))
+@given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_value_arrives_whole_in_a_json_string(value: str) -> None:
     text = asyncio.run(replaced('{"a": "<{{secrets.A}}>"}', A=value))
     if "secrets." not in value:
@@ -340,7 +343,7 @@ async def test_a_model_that_cannot_be_read_is_asked_for_again_before_the_job_fai
 
 @pytest.mark.parametrize("models", [Models(*[Unavailable("away")] * 2), Models(xml="<no")], ids=["away", "broken"])
 async def test_in_mode_strict_an_unreadable_model_fails_the_job(models: Models) -> None:
-    with pytest.raises(SecretsUnreadable, match="^Error retrieving secret keys: "):
+    with pytest.raises(SecretsUnreadable, match=r"^Error retrieving secret keys: "):
         await SecretFilter(models, delays=(0,)).allowed(1, "task")
 
 
@@ -381,10 +384,10 @@ def test_a_secret_is_masked_in_every_spelling(write: Callable[[str], str]) -> No
         assert trace not in masked
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), st.text(), st.text())
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(), st.text())
 def test_no_occurrence_is_left(secret: str, before: str, after: str) -> None:
     masked = mask_with([secret])(f"{before}{secret}{after}")
-    assert secret not in masked.replace("***", "\ue000") or secret in "\ue000"
+    assert secret not in masked.replace("***", "\ue000") or secret == "\ue000"
 
 
 @pytest.mark.parametrize(
