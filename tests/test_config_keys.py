@@ -13,7 +13,6 @@ from gateway.config.values import uniform
 SECOND = timedelta(seconds=1)
 
 IMPLEMENTED: list[tuple[str, str, Any]] = [
-    ("camunda.client.enabled", "false", False),
     ("camunda.client.mode", "SAAS", "saas"),
     ("camunda.client.grpc-address", "https://engine:26500", "https://engine:26500"),
     ("camunda.client.rest-address", "https://engine:8443/", "https://engine:8443"),
@@ -56,7 +55,6 @@ IMPLEMENTED: list[tuple[str, str, Any]] = [
     ("camunda.client.prefix-physical-tenant-path", "false", False),
     ("camunda.client.request-timeout", "20s", 20 * SECOND),
     ("camunda.client.request-timeout-offset", "2000", 2 * SECOND),
-    ("camunda.client.message-time-to-live", "2h", 7200 * SECOND),
     ("camunda.client.max-message-size", "4MB", 4 * 1024**2),
     ("camunda.client.max-metadata-size", "8KB", 8192),
     ("camunda.client.keep-alive", "30s", 30 * SECOND),
@@ -69,7 +67,6 @@ IMPLEMENTED: list[tuple[str, str, Any]] = [
     ("camunda.client.worker.defaults.timeout", "1m", 60 * SECOND),
     ("camunda.client.worker.defaults.poll-interval", "1s", SECOND),
     ("camunda.client.worker.defaults.request-timeout", "30s", 30 * SECOND),
-    ("camunda.client.worker.defaults.stream-timeout", "1h", 3600 * SECOND),
     ("camunda.client.worker.defaults.tenant-ids", "a, b", ("a", "b")),
     ("camunda.client.worker.defaults.enabled", "false", False),
     ("camunda.client.worker.defaults.force-fetch-all-variables", "true", True),
@@ -111,6 +108,8 @@ IMPLEMENTED: list[tuple[str, str, Any]] = [
 ]
 
 IGNORED: list[tuple[str, str]] = [
+    ("camunda.client.message-time-to-live", "2h"),
+    ("camunda.client.worker.defaults.stream-timeout", "1h"),
     ("camunda.client.execution-threads", "8"),
     ("camunda.client.worker.defaults.name", "n"),
     ("camunda.client.worker.defaults.type", "t"),
@@ -161,6 +160,7 @@ IGNORED: list[tuple[str, str]] = [
 ]
 
 REFUSED: list[tuple[str, str]] = [
+    ("camunda.client.enabled", "false"),
     ("camunda.connector.secretprovider.console.enabled", "true"),
     ("camunda.connector.auth.issuer", "http://idp"),
     ("camunda.connector.auth.audience", "aud"),

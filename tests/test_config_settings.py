@@ -179,7 +179,7 @@ def test_a_wrong_value_in_a_file_is_named_with_the_file(folder):
 
 
 def test_several_wrong_values_are_counted(folder):
-    assert refusal(folder, {"SERVER_PORT": "x", "CAMUNDA_CLIENT_ENABLED": "x"}).endswith("(and 1 more)")
+    assert refusal(folder, {"SERVER_PORT": "x", "CAMUNDA_CLIENT_KEEPALIVE": "x"}).endswith("(and 1 more)")
 
 
 def test_a_structure_where_a_value_belongs_is_refused(folder):

@@ -153,6 +153,7 @@ class Auth(Section):
 
 
 _FILTER_MODE: Final = Later("the tenant ids of the worker are always sent")
+_STREAMS: Final = Unused("a job stream lives until the engine or the network ends it, and is then opened again")
 TenantFilterMode = Annotated[Literal["provided", "assigned"], one_of("provided", "assigned")]
 
 
@@ -165,7 +166,7 @@ class WorkerDefaults(Section):
     timeout: PositiveDuration = parse_duration("5m")
     poll_interval: PositiveDuration = parse_duration("100ms")
     request_timeout: PositiveDuration = parse_duration("10s")
-    stream_timeout: PositiveDuration = parse_duration("8h")
+    stream_timeout: Annotated[PositiveDuration, _STREAMS] = parse_duration("8h")
     tenant_ids: TextList = ()
     fetch_variables: TextList = ()
     force_fetch_all_variables: Switch = False
@@ -183,7 +184,7 @@ class WorkerOverride(Section):
     timeout: PositiveDuration | None = None
     poll_interval: PositiveDuration | None = None
     request_timeout: PositiveDuration | None = None
-    stream_timeout: PositiveDuration | None = None
+    stream_timeout: Annotated[PositiveDuration | None, _STREAMS] = None
     tenant_ids: TextList | None = None
     fetch_variables: TextList | None = None
     force_fetch_all_variables: Switch | None = None
@@ -198,7 +199,7 @@ class Worker(Section):
 class Client(Section):
     """`camunda.client`: the engine and its workers."""
 
-    enabled: Switch = True
+    enabled: Annotated[Switch, Refused("a gateway without its engine has nothing to do: leave the key out")] = True
     mode: Annotated[Literal["saas", "self-managed"], one_of("saas", "self-managed")] | None = None
     grpc_address: GrpcUrl | None = None
     rest_address: Url | None = None
@@ -210,7 +211,9 @@ class Client(Section):
     prefix_physical_tenant_path: Switch = True
     request_timeout: PositiveDuration = parse_duration("10s")
     request_timeout_offset: Duration = parse_duration("1s")
-    message_time_to_live: Duration = parse_duration("1h")
+    message_time_to_live: Annotated[Duration, Later("nothing here publishes messages by a default of the client")] = (
+        parse_duration("1h")
+    )
     max_message_size: Size = 5 * 1024**2
     max_metadata_size: Size = 16 * 1024
     keep_alive: PositiveDuration = parse_duration("45s")
