@@ -76,7 +76,7 @@ def set_level(name: str, level: str | None) -> None:
 
 def logger_levels() -> dict[str, tuple[str | None, str]]:
     """Each logger's configured level (None: none of its own) and the one in effect; the root is `ROOT`."""
-    names = sorted(name for name, kind in logging.root.manager.loggerDict.items() if isinstance(kind, logging.Logger))
+    names = sorted(logging.root.manager.loggerDict)  # with those that only have loggers below them
     return {
         name: (
             level_name(logger.level) if logger.level or logger is logging.root else None,

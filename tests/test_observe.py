@@ -213,6 +213,11 @@ def test_levels_change_while_running(tmp_path):
     assert [line["message"] for line in lines(stream)] == ["two"]
 
 
+def test_a_logger_that_only_has_others_below_it_is_known():
+    logging.getLogger("gateway.tests.above.below")
+    assert "gateway.tests.above" in logger_levels()
+
+
 def test_a_level_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="expected one of off, fatal, error, warn, info, debug, trace, got 'loud'"):
         set_level("gateway.tests", "loud")
