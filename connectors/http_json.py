@@ -7,6 +7,7 @@ import base64
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 import regex
@@ -64,6 +65,19 @@ NotEmpty = Annotated[str, Field(min_length=1)]
 HttpUrl = Annotated[str, Field(min_length=1), AfterValidator(_http_url)]
 
 
+class HttpMethod(StrEnum):
+    POST = "POST"
+    GET = "GET"
+    DELETE = "DELETE"
+    PATCH = "PATCH"
+    PUT = "PUT"
+
+
+class ApiKeyLocation(StrEnum):
+    QUERY = "query"
+    HEADERS = "headers"
+
+
 class NoAuthentication(BaseModel):
     type: Literal["noAuth"]
 
@@ -81,7 +95,7 @@ class BearerAuthentication(BaseModel):
 
 class ApiKeyAuthentication(BaseModel):
     type: Literal["apiKey"]
-    apiKeyLocation: Literal["headers", "query"]  # noqa: N815 - the variable's own name, here and below
+    apiKeyLocation: ApiKeyLocation  # noqa: N815 - the variable's own name, here and below
     name: NotEmpty
     value: NotEmpty = Field(repr=False)
 
@@ -135,7 +149,7 @@ class HttpJsonRequest(BaseModel):
     """The variables of the connector, in the order in which they are asked for."""
 
     url: Annotated[NotBlank, AfterValidator(_http_url)]
-    method: Literal["POST", "GET", "DELETE", "PATCH", "PUT"]
+    method: HttpMethod
     authentication: Authentication | None = None
     clientTls: ClientTls | None = None  # noqa: N815
     headers: dict[str, str | None] | None = None
@@ -213,7 +227,7 @@ async def _prepare(request: HttpJsonRequest, job: JobContext) -> HttpRequest:
 
 def _url(request: HttpJsonRequest, credential: Any) -> Url:
     parameters = list((request.queryParameters or {}).items())
-    if isinstance(credential, ApiKeyAuthentication) and credential.apiKeyLocation == "query":
+    if isinstance(credential, ApiKeyAuthentication) and credential.apiKeyLocation is ApiKeyLocation.QUERY:
         parameters.insert(0, (credential.name, credential.value))
     write = verbatim_url if request.skipEncoding == "true" else encode_url
     return write(request.url, parameters)
@@ -238,7 +252,7 @@ async def _authorization(credential: Any, job: JobContext) -> list[tuple[str, st
             return [("Authorization", "Basic " + base64.b64encode(f"{user}:{known}".encode()).decode())]
         case BearerAuthentication(token=token):
             return [("Authorization", f"Bearer {token}")]
-        case ApiKeyAuthentication(apiKeyLocation="headers", name=name, value=value):
+        case ApiKeyAuthentication(apiKeyLocation=ApiKeyLocation.HEADERS, name=name, value=value):
             return [(name, value)]
         case ClientCredentialsAuthentication() as c:
             grant = ClientCredentials(

@@ -434,7 +434,7 @@ def _mapping(item: Coercer) -> Coercer:
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise invalid_field(path, "Map")
+            raise invalid_field(path, "LinkedHashMap")
         if item is _as_is:
             return value
         return {k: item(v, (*path, k)) for k, v in value.items()}
@@ -521,7 +521,7 @@ def _tagged(models: list[Any], discriminator: str) -> Coercer:
             found = by_tag.get((name, tag)) if isinstance(tag, str) else None
             if found is not None:
                 return found(value, path)
-        raise invalid_field((*path, names[0]) if names and names[0] in value else path)
+        raise invalid_field(path)
 
     return coerce
 
@@ -566,7 +566,7 @@ def _plan(model: type[BaseModel], name: str, field: FieldInfo) -> list[_Field]:
     annotation = field.annotation
     optional = type(None) in get_args(annotation) or annotation is Any
     droppable = not field.is_required() and not optional
-    coerce = _coercer(annotation, field.discriminator)
+    coerce = _primitive_boolean if annotation is bool else _coercer(annotation, field.discriminator)
     if (optional or droppable) and _is_choice(_inner(annotation)):
         coerce = _blank_is_null(coerce)
     by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
@@ -574,6 +574,14 @@ def _plan(model: type[BaseModel], name: str, field: FieldInfo) -> list[_Field]:
     inner = _inner(annotation)
     fits = inner if inner in {str, int, float, bool} else None
     return [(key, coerce, fits, droppable) for key in dict.fromkeys(keys)]
+
+
+def _primitive_boolean(value: Any, path: Path) -> Any:
+    """A flag that cannot be null is what Java calls a `boolean`; one that can, a `Boolean`."""
+    try:
+        return _boolean(value, path)
+    except BindingError:
+        raise invalid_field(path, "boolean") from None
 
 
 def _is_choice(annotation: Any) -> bool:

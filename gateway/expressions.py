@@ -140,8 +140,8 @@ class _Expression:
     kind = "Expression"
 
     def __init__(self, text: str) -> None:
-        stripped = text.strip()
-        self.text = stripped.removeprefix("=").strip()
+        self._written = text.strip()
+        self.text = self._written.removeprefix("=").strip()
         self._creates = "createDocument" in self.text
         self._compiled: feel.Expression | None = None
         self._invalid: feel.FeelError | None = None
@@ -186,7 +186,7 @@ class _Expression:
         shown = _shown(context)
         if len(shown) > _MAX_CONTEXT:
             shown = f"{shown[:_MAX_CONTEXT]}...(truncated)"
-        return ExpressionError(f"Failed to evaluate expression '{self.text}' in context '{shown}'. Reason: {reason}")
+        return ExpressionError(f"Failed to evaluate expression '{self._written}' in context '{shown}'. Reason: {reason}")
 
 
 class ResultExpression(_Expression):

@@ -126,7 +126,7 @@ async def test_what_is_no_object_is_refused_with_its_kind_and_value(text: str, k
         with pytest.raises(NotAnObject) as caught:
             await expression.evaluate({}, None)
         assert str(caught.value) == (
-            f"Failed to evaluate expression '{text[1:]}' in context '{{}}'. Reason: {name} expression must return a JSON "
+            f"Failed to evaluate expression '{text}' in context '{{}}'. Reason: {name} expression must return a JSON "
             f"object, but got {kind}. Evaluated value: {shown}"
         )
 

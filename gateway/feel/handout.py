@@ -20,6 +20,7 @@ from gateway.feel.temporal import DaysTime, FeelDate, FeelDateTime, FeelTime, Ye
 from gateway.feel.values import convert
 
 _LONG = 2**63
+_MINUTE = 60 * 10**9
 _MAX_MEMBERS = 5_000_000
 _UNCHANGED = frozenset({str, bool, type(None)})
 
@@ -125,11 +126,31 @@ def _offset(value: FeelTime | FeelDateTime) -> str:
     return str(FeelTime(value.nanos)) + (zones.offset_text(value.offset) if value.offset is not None else "")
 
 
+def _date(value: FeelDate) -> str:
+    """As Java's `LocalDate`: years of more than four digits have a sign."""
+    return f"+{value}" if value.year > 9999 else str(value)
+
+
+def _time(value: FeelTime) -> str:
+    """As Java's `OffsetTime`, which leaves out seconds that are zero; a local time keeps them."""
+    if value.offset is None or value.nanos % _MINUTE:
+        return _offset(value)
+    hours, minutes = divmod(value.nanos // _MINUTE, 60)
+    return f"{hours:02}:{minutes:02}{zones.offset_text(value.offset)}"
+
+
+def _period(value: YearsMonths) -> str:
+    """As Java's `Period`: each part has its own sign."""
+    sign = -1 if value.months < 0 else 1
+    years, months = divmod(abs(value.months), 12)
+    return "P" + ((f"{sign * years}Y" if years else "") + (f"{sign * months}M" if months else "") or "0D")
+
+
 _WRITERS: dict[type, Callable[[Any], str]] = {
-    FeelDate: str,
-    FeelTime: _offset,
-    FeelDateTime: lambda value: f"{value.date}T{_offset(value)}",
-    YearsMonths: lambda value: str(value) if value.months else "P0D",
+    FeelDate: _date,
+    FeelTime: _time,
+    FeelDateTime: lambda value: f"{_date(value.date)}T{_offset(value)}",
+    YearsMonths: _period,
     DaysTime: DaysTime.iso,
 }
 
@@ -180,6 +201,8 @@ def _scalar(kind: type, value: Any) -> str:
     if (kind is FeelTime or kind is FeelDateTime) and value.region is not None:
         date = f"{value.date}T" if kind is FeelDateTime else ""
         return f'"{date}{_offset(value)}[{value.region}]"'
+    if kind is FeelTime:
+        return _quoted(_offset(value))
     return _quoted(_WRITERS.get(kind, str)(value))
 
 
