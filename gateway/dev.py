@@ -18,7 +18,7 @@ from gateway import app, secrets
 from gateway.config import ConfigurationError, Settings
 from gateway.engine import EngineError, Resource
 from gateway.engine.embedded import EmbeddedEngine, Record
-from gateway.observe import Metrics, configure_logging
+from gateway.observe import Metrics, configure_logging, set_level
 from gateway.registry import Registered, load_file, named_types, outbound_connectors
 
 log = structlog.get_logger(__name__)
@@ -36,8 +36,10 @@ def dev(
     """
     masker = secrets.Masker()
     app.mask_settings(settings, masker)
-    metrics = Metrics()
+    metrics = Metrics(physical_tenant_id=settings.client.physical_tenant_id)
     configure_logging(settings, sys.stderr, mask=masker, count=metrics.logged)
+    if settings.gateway.log.level is None:
+        set_level("ROOT", "warn")  # the narration on stdout says the rest
     return app.run_loop(_Dev(folder, settings, connectors, masker, metrics).run(start, variables))
 
 
