@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal, NewType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, RootModel, SecretStr, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    RootModel,
+    SecretStr,
+    Tag,
+    field_validator,
+)
 
 from gateway import jsontext
 from gateway.binding import Arguments, Binder, BindingError, ContentNeeded
@@ -66,7 +76,7 @@ class WithDefault(enum.Enum):
     OTHER = "other"
 
     @classmethod
-    def _missing_(cls, value: object) -> "WithDefault":
+    def _missing_(cls, _: object) -> "WithDefault":
         return cls.OTHER
 
 
@@ -189,7 +199,7 @@ def test_a_value_of_the_wrong_kind_is_named_by_its_path_and_type(annotation: Any
         (date, "tomorrow"),
         (timedelta, "soon"),
         (SecretStr, 5),
-        (tuple[int, str], [1, 2, 3]),
+        (tuple[int, str], ["x", "y"]),
     ],
 )
 def test_without_a_known_type_only_the_path_is_named(annotation: Any, given: Any) -> None:
@@ -219,8 +229,8 @@ def test_any_value_is_bound_or_refused(value: Any) -> None:
     ):
         try:
             Binder(annotation)(value)
-        except BindingError as e:
-            assert str(e)
+        except BindingError:
+            continue  # whatever else is raised fails the test
 
 
 # ---- containers and models -------------------------------------------------------------------------------------------
@@ -403,7 +413,13 @@ def test_unions_of_models_are_told_apart_by_their_literal(annotation: Any) -> No
     assert field_refusal(annotation, {"type": None}).startswith("Json object contains an invalid field: x")
     assert field_refusal(annotation, {}).startswith("Json object contains an invalid field: x")
     assert field_refusal(annotation, "text").startswith("Json object contains an invalid field: x")
-    assert field_refusal(annotation, {"type": "bearer"}) == violations(
+    assert field_refusal(annotation, {"type": "bearer", "token": {}}) == (
+        "Json object contains an invalid field: x, token. It Must be `String`"
+    )
+
+
+def test_the_violations_of_a_member_leave_its_tag_out_of_the_path() -> None:
+    assert field_refusal(Tagged, {"type": "bearer"}) == violations(
         "x.token: Validation failed. Original message: must not be blank"
     )
 
@@ -416,12 +432,12 @@ def test_an_absent_union_is_null_where_that_is_allowed() -> None:
 def test_unions_without_a_common_literal_are_pydantics_to_decide() -> None:
     assert field(Cat | Dog, {"bark": 1}) == Dog(bark=1)
     by_members = Annotated[
-        Annotated[Cat, "cat"] | Annotated[Dog, "dog"],
-        Discriminator(lambda v: "x"),  # a function, whose tags are unknown here
+        Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("dog")],
+        Discriminator(lambda v: "cat" if "meow" in v else "dog"),
     ]
+    assert field(by_members, {"bark": 1}) == Dog(bark=1)
     assert field(list[Cat | int], [{"meow": 1}, 5]) == [Cat(meow=1), 5]
     assert Binder(Cat | Dog)({"meow": 1}) == Cat(meow=1)
-    assert by_members is not None
 
 
 # ---- constraints -----------------------------------------------------------------------------------------------------
@@ -525,7 +541,8 @@ def test_an_expression_can_be_bound_to_be_evaluated_later() -> None:
     function = field(Callable[..., Any], "= a + 1")
     assert function({"a": 2}) == 3
     assert function() is None
-    for value in ("a + 1", 5, {}, "= a +"):
+    values: list[Any] = ["a + 1", 5, {}, "= a +"]
+    for value in values:
         assert (
             field_refusal(Callable[..., Any], value)
             == "Json object contains an invalid field: x. It Must be `Function`"
@@ -580,7 +597,8 @@ def test_what_is_required_and_missing_is_named() -> None:
     def variable(x: Annotated[int, Variable("limit")]) -> None: ...
     def header(x: Annotated[str, Header("mode")]) -> None: ...
 
-    for variables in ({}, {"limit": None}):
+    empty: list[dict[str, Any]] = [{}, {"limit": None}]
+    for variables in empty:
         with pytest.raises(BindingError, match=r"^Required variable 'limit' is missing in the job variables\.$"):
             arguments(variable, variables)
     with pytest.raises(BindingError, match=r"^Required header 'mode' is missing in the job headers\.$"):
@@ -613,8 +631,9 @@ def test_a_parameter_is_validated_by_itself_under_its_variables_name() -> None:
 def test_variables_that_are_no_object_are_refused() -> None:
     def function(request: Inner) -> None: ...
 
-    for variables in (None, [], "x"):
-        with pytest.raises(BindingError, match="^This is not a JSON object$"):
+    values: list[Any] = [None, [], "x"]
+    for variables in values:
+        with pytest.raises(BindingError, match=r"^This is not a JSON object$"):
             arguments(function, variables)
 
 
