@@ -88,7 +88,7 @@ class Unimplemented(EngineError):  # noqa: N818
     """gRPC UNIMPLEMENTED, HTTP 405, 501; a path that the cluster's version does not have."""
 
 
-class EngineFailure(EngineError):
+class EngineFailure(EngineError):  # noqa: N818
     """gRPC INTERNAL, UNKNOWN; HTTP 500; an answer that cannot be read."""
 
 
@@ -216,7 +216,8 @@ class Topology:
 
 class Commands(Protocol):
     """What changes the engine's state. Every call but `stream_jobs` has a deadline: `timeout` in seconds, None for the
-    configured request timeout. None of them is sent again by the implementation: who may send twice, decides above."""
+    configured request timeout. None of them is sent again by the implementation: who may send twice, decides above.
+    """
 
     async def topology(self, *, timeout: float | None = None) -> Topology: ...
 
@@ -347,7 +348,8 @@ class Queries(Protocol):
         timeout: float | None = None,
     ) -> SearchPage:
         """One page of `POST /v2/RESOURCE/search`; resource is `process-definitions`, `message-subscriptions`, ...;
-        sort: pairs of field and `asc` or `desc`; after: the `end_cursor` of the page before."""
+        sort: pairs of field and `asc` or `desc`; after: the `end_cursor` of the page before.
+        """
 
     async def process_definition_xml(self, process_definition_key: int, *, timeout: float | None = None) -> str: ...
 
