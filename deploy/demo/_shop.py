@@ -40,7 +40,7 @@ async def main(port: str) -> int:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    address = "http://127.0.0.1:%d" % runner.addresses[0][1]
+    address = f"http://127.0.0.1:{runner.addresses[0][1]}"
     variables = json.dumps({"shop": address, "article": "lamp", "budget": 50})
     gateway = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "dev", str(Path(__file__).parent), "--port", port),
