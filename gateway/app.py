@@ -5,15 +5,18 @@ embedded engine.
 """
 
 import asyncio
+import logging
+import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 
@@ -36,6 +39,8 @@ log = structlog.get_logger(__name__)
 SECRET_PROVIDERS = "connector_gateway.secret_providers"  # noqa: S105 - the name of an entry point group
 INTRINSIC_FUNCTIONS = "connector_gateway.intrinsic_functions"
 
+_THREADS = "connector"  # how the threads of plain functions are named
+
 _T = TypeVar("_T")
 
 
@@ -56,9 +61,13 @@ def run(settings: Settings, *, connectors: Sequence[str] = ()) -> int:
     """`gateway run`: works until SIGTERM or SIGINT, then drains; the exit code. connectors: modules or files."""
     masker = secrets.Masker()
     mask_settings(settings, masker)
-    metrics = Metrics()
+    metrics = Metrics(physical_tenant_id=settings.client.physical_tenant_id)
     configure_logging(settings, sys.stderr, mask=masker, count=metrics.logged)
-    return run_loop(_run(settings, connectors, masker, metrics))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = runner.run(_run(settings, connectors, masker, metrics))
+        if left := runner.run(_left()):
+            _leave(code, left)
+    return code
 
 
 async def _run(settings: Settings, named: Sequence[str], masker: secrets.Masker, metrics: Metrics) -> int:
@@ -78,11 +87,42 @@ async def _run(settings: Settings, named: Sequence[str], masker: secrets.Masker,
 
 def run_loop(main: Coroutine[Any, Any, _T]) -> _T:
     """Runs a coroutine to its end, on uvloop where it exists."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        return None
+    return uvloop.new_event_loop
+
+
+async def _left() -> int:
+    """How many handlers outlived the drain: tasks that swallow their cancellation, functions that hang in their threads."""
+    own, until = asyncio.current_task(), time.monotonic() + 1.0
+    tasks = {task for task in asyncio.all_tasks() if task is not own}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, tasks = await asyncio.wait(tasks, timeout=1.0)
+    while (threads := _handler_threads()) and time.monotonic() < until:  # noqa: ASYNC110 - idle ones need a moment
+        await asyncio.sleep(0.02)
+    return len(tasks) + threads
+
+
+def _handler_threads() -> int:
+    return sum(thread.name.startswith(_THREADS) for thread in threading.enumerate())
+
+
+def _leave(code: int, left: int) -> NoReturn:
+    """Ends the process without waiting for what would never end."""
+    log.warning("some handlers did not end, the process leaves without them", handlers=left)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def stop_signal() -> asyncio.Event:
@@ -113,7 +153,7 @@ async def running(
 ) -> AsyncIterator[Runtime]:
     """A runtime over an engine, drained when the block ends. providers, http: in place of those that the settings name."""
     health = Health()
-    threads = ThreadPoolExecutor(settings.jobs.sync_threads, thread_name_prefix="connector")
+    threads = ThreadPoolExecutor(settings.jobs.sync_threads, thread_name_prefix=_THREADS)
     async with http or HttpClient(_http_settings(settings)) as client:
         documents = Documents(EngineStore(engine), client.download)
         environment = Environment(
@@ -138,7 +178,7 @@ async def running(
         )
         runtime = Runtime(settings, engine, registered, outbound, health, metrics)
         watchdog = Watchdog(lambda task: dict(describe(outbound)(task)))
-        async with serve_all(settings, _sources(runtime), host=host) as (port, _):
+        async with _served(runtime, host) as port:
             runtime.port = port
             watchdog.start()
             await outbound.start()
@@ -152,6 +192,20 @@ async def running(
                 await asyncio.wait([look])
                 watchdog.stop()
                 threads.shutdown(wait=False, cancel_futures=True)
+
+
+@asynccontextmanager
+async def _served(runtime: Runtime, host: str | None) -> AsyncIterator[int]:
+    """The HTTP endpoints; a port that cannot be had is a matter of configuration."""
+    async with AsyncExitStack() as stack:
+        try:
+            port, _ = await stack.enter_async_context(serve_all(runtime.settings, _sources(runtime), host=host))
+        except OSError as e:
+            wanted = runtime.settings.server.port
+            raise ConfigurationError(
+                f"server.port: expected a free port, for example 8081, got {wanted}, which cannot be had: {e.strerror}"
+            ) from None
+        yield port
 
 
 def _sources(runtime: Runtime) -> Sources:
@@ -174,10 +228,11 @@ async def _look_at_engine(engine: Engine, health: Health) -> None:
     while True:
         try:
             topology = await engine.topology(timeout=5.0)
-        except EngineError as e:
+        except Exception as e:  # also an answer that nobody can read: the health has to go on
             health.set_topology(None)
             if told is not False:
-                log.warning("the engine cannot be reached, trying again", reason=str(e))
+                reason = str(e) if isinstance(e, EngineError) else f"{type(e).__name__}: {e}"
+                log.warning("the engine cannot be reached, trying again", reason=reason)
                 told = False
         else:
             health.set_topology(topology)
@@ -248,7 +303,17 @@ def mask_settings(settings: Settings, masker: secrets.Masker) -> None:
         if (prefix and name.startswith(prefix)) or name.endswith(("PASSWORD", "CLIENTSECRET", "CLIENT_SECRET")):
             masker.add(value)
     auth = settings.client.auth
-    for secret in (auth.password, auth.client_secret, auth.keystore_password, auth.truststore_password):
+    assertion = auth.client_assertion
+    for secret in (
+        *(
+            auth.password,
+            auth.client_secret,
+            auth.keystore_password,
+            auth.keystore_key_password,
+            auth.truststore_password,
+        ),
+        *(assertion.keystore_password, assertion.keystore_key_password),
+    ):
         if secret is not None:
             masker.add(secret.get_secret_value())
 

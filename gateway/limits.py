@@ -29,8 +29,6 @@ class Permits:
         self._limit = limit
         self._in_use = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self.was_full = False
-        """Set when the last permit goes out; whoever acts on it clears it."""
 
     def statistics(self) -> PermitStatistics:
         return PermitStatistics(self._limit, self._in_use, len(self._waiters))
@@ -45,7 +43,6 @@ class Permits:
         if count > self.free:
             return False
         self._in_use += count
-        self._note()
         return True
 
     async def take(self) -> None:
@@ -73,16 +70,11 @@ class Permits:
             if not waiter.done():
                 self._in_use += 1
                 waiter.set_result(None)
-        self._note()
 
     def open(self) -> None:
         """Lifts the limit and serves all who wait: for a drain, where reading must go on."""
         self._limit = 1 << 60
         self.give_back(0)
-
-    def _note(self) -> None:
-        if self._in_use == self._limit:
-            self.was_full = True
 
 
 class Backoff:

@@ -55,7 +55,10 @@ class Watchdog:
             if late > self._limit and beat != reported:
                 reported = beat
                 self.blocked_times += 1
-                self._report(late)
+                try:
+                    self._report(late)
+                except Exception as e:  # the loop goes on under our feet: a report less, but the watch goes on
+                    log.debug("what blocks the event loop cannot be told", error=type(e).__name__)
 
     def _report(self, late: float) -> None:
         frame = sys._current_frames().get(self._thread_id)

@@ -163,7 +163,8 @@ class Leases:
         except EngineError as e:
             log.warning("a lease could not be extended, it is tried again", job=lease.job.key, reason=str(e))
         else:
-            lease.deadline = before + self.seconds
+            if not lease.fixed:  # else the user's own timeout was set in the meantime
+                lease.deadline = before + self.seconds
             self._extensions += 1
         finally:
             lease.renewing = False

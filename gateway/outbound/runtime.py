@@ -1,9 +1,9 @@
 """All outbound connectors of a process: their services and workers, started together and drained together."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -11,16 +11,18 @@ import structlog
 from gateway.admin import OutboundEntry
 from gateway.config import WorkerSettings
 from gateway.engine import Commands, Job, JobActivation
-from gateway.limits import Permits
+from gateway.limits import Backoff, Permits
 from gateway.observe import Metrics
 from gateway.outbound.handler import Environment, Handler
 from gateway.outbound.lease import Clock
 from gateway.outbound.worker import Worker, WorkerOptions
 from gateway.registry import Registered
+from gateway.sdk import Service
 
 log = structlog.get_logger(__name__)
 
 _HAND_BACK_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 
 
 class Outbound:
@@ -49,8 +51,8 @@ class Outbound:
         self._settings = {c.type: worker_settings(c) for c in connectors}
         self._max_run = max_run
         self._now = now
-        self._services = AsyncExitStack()
-        self._started = False
+        self._drained = asyncio.Event()
+        self._hosts: list[asyncio.Task[None]] = []
         self.total = Permits(max_in_flight)
         self.workers: dict[str, Worker] = {}
 
@@ -73,18 +75,35 @@ class Outbound:
         return next((job for w in self.workers.values() if (job := w.running(task)) is not None), None)
 
     async def start(self) -> None:
-        """Opens the services of the enabled connectors, then their workers. Does not wait for the engine."""
-        await self._services.__aenter__()
+        """Starts the workers of the enabled connectors; those with a service as soon as it is open. Waits for nothing outside."""
         for one in self._connectors:
             settings = self._settings[one.type]
-            if one.enabled and settings.enabled:
-                worker = self._worker(one, settings)
-                if one.connector.service is not None:
-                    worker.handler.service = await self._services.enter_async_context(one.connector.service())
-                self.workers[one.type] = worker
-                self._metrics.watch(one.type, worker.statistics)
-        for worker in self.workers.values():
-            worker.start()
+            if not (one.enabled and settings.enabled):
+                continue
+            worker = self.workers[one.type] = self._worker(one, settings)
+            self._metrics.watch(one.type, worker.statistics)
+            if one.connector.service is None:
+                worker.start()
+            else:
+                self._hosts.append(asyncio.create_task(self._host(one.type, one.connector.service, worker)))
+
+    async def _host(self, job_type: str, service: Service, worker: Worker) -> None:
+        """Keeps a connector's service open while its worker works. One that does not open is tried again; the others don't notice."""
+        backoff = Backoff(1.0, 30.0)
+        while not self._drained.is_set():
+            opened = False
+            try:
+                async with service() as worker.handler.service:
+                    opened = True
+                    worker.start()
+                    await self._drained.wait()
+            except Exception as e:
+                log.error(
+                    "the service of a connector failed", type=job_type, open=opened, error=f"{type(e).__name__}: {e}"
+                )
+                if not opened:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._drained.wait(), backoff.next())
 
     def _worker(self, one: Registered, settings: WorkerSettings) -> Worker:
         activation = JobActivation(
@@ -126,11 +145,13 @@ class Outbound:
         left = max(0.0, grace - (self._now() - began))
         await asyncio.gather(*(w.finish(left) for w in workers))
         await asyncio.gather(*(w.abort(_HAND_BACK_SECONDS) for w in workers))
-        try:
-            async with asyncio.timeout(2.0):
-                await self._services.aclose()
-        except TimeoutError:
-            log.warning("the services of the connectors did not close in time")
+        self._drained.set()
+        if self._hosts:
+            _, late = await asyncio.wait(self._hosts, timeout=_CLOSE_SECONDS)
+            if late:
+                log.warning("the services of the connectors did not close in time", services=len(late))
+            for host in late:
+                host.cancel()
 
 
 def describe(outbound: Outbound) -> Callable[["asyncio.Task[Any] | None"], Mapping[str, object]]:

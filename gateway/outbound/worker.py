@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from gateway.engine import (
     JobActivation,
     JobStream,
     NotFound,
-    ResourceExhausted,
+    TransientError,
     Unimplemented,
 )
 from gateway.limits import Backoff, Permits
@@ -37,7 +37,10 @@ from gateway.outbound.plan import Plans
 log = structlog.get_logger(__name__)
 
 _WINDOW_BYTES = 128 * 1024  # what may lie between the engine and a read: the stream's window and what both ends buffer
+_ENVELOPE_BYTES = 150  # of a job's message beside its variables and headers, at least
 _ABANDON_AFTER = 10.0  # seconds that a cancelled handler has to end
+_LISTENER_LIMIT = 30.0  # seconds that a completion listener may take
+_LIVED = 5.0  # seconds after which a stream that breaks is opened again as if it were the first time
 HANDED_BACK = "Handed back: the gateway that had this job was stopped"
 
 
@@ -59,10 +62,12 @@ class Running:
 
     job: Job
     lease: Lease
+    meters: OutboundMeters
     task: asyncio.Task[None] | None = None
     permit: bool = True
     total: bool = False
     cancelled: bool = False
+    abandoned: bool = False
 
 
 @dataclass(slots=True)
@@ -102,54 +107,66 @@ class Worker:
         self._commands = commands
         self._total = total
         self._meters = metrics.worker(options.activation.type)
-        self._plans = Plans(partial(metrics.outbound, options.activation.type))
+        meters = partial(metrics.outbound, options.activation.type)
+        self._plans = Plans(meters)
+        self._unplanned = meters(None, None)
         self._listener = listener
         self._now = now
         self._reads: deque[float] = deque([now()], maxlen=1024)
         self._running: dict[asyncio.Task[None], Running] = {}
+        # The read of a stream keeps a permit for as long as nothing comes: a pool of one would never get to its backlog.
+        self._streaming = options.stream and options.max_jobs > 1
         self._stream: JobStream | None = None
         self._draining = False
+        self._stopped_reading = False
+        self._was_full = False
+        self._told = ""
         self._look_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._returns: set[asyncio.Task[None]] = set()
+        self._declined: list[Job] = []
+        self._errands: set[asyncio.Task[None]] = set()
 
     # ---- life ----
 
     def start(self) -> None:
         """Opens the stream and the poll; returns at once."""
         self._tasks = [asyncio.create_task(self.leases.sweep()), asyncio.create_task(self._poll())]
-        if self.options.stream:
+        if self._streaming:
             self._tasks.append(asyncio.create_task(self._read_streams()))
 
-    async def stop_reading(self, silence: float = 0.3, limit: float = 3.0) -> None:
-        """The first step of a drain: takes no more work, reads what is under way until it is silent and hands it back."""
+    async def stop_reading(self, silence: float = 0.3, limit: float = 1.0) -> None:
+        """The first step of a drain: takes no more work, reads what is under way until it is silent and hands it back.
+
+        What was read goes back only after the stream is closed: before, the engine would give it to us again.
+        """
         self._draining = True
         self._look_now.set()
         self.permits.open()
         began = self._now()
-        stream = self._stream
-        while stream is not None and self._now() - began < limit:
-            if self._now() - max(began, self.liveness.last_read or 0.0) >= silence and not self._returns:
+        while self._stream is not None and self._now() - began < limit:
+            if self._now() - max(began, self.liveness.last_read or 0.0) >= silence:
                 break
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
         if self._stream is not None:
             self._stream.cancel()
+        self._stopped_reading = True
+        self._return_declined()
 
     async def finish(self, grace: float) -> None:
         """The second step: lets running handlers end within `grace` seconds."""
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=max(0.0, grace))
+        alive = [task for task, one in self._running.items() if not one.abandoned]
+        if alive:
+            await asyncio.wait(alive, timeout=max(0.0, grace))
 
     async def abort(self, limit: float) -> None:
         """The third step: cancels what still runs, hands it back without using up a retry, and ends within `limit` seconds."""
-        running = list(self._running.values())
-        for one in running:
-            if one.task is not None:
-                one.task.cancel()
-        returns = [asyncio.create_task(self._hand_back(one.job)) for one in running if one.lease.holds(self._now())]
-        for one in running:
+        alive = {task: one for task, one in self._running.items() if not one.abandoned}
+        for task, one in alive.items():
+            task.cancel()
+            if one.lease.holds(self._now()):
+                self._soon(self._hand_back(one.job))
             self.leases.end(one.lease)
-        pending: list[asyncio.Task[Any]] = [*self._running, *self._returns, *returns]
+        pending = [*alive, *self._errands]
         if pending:
             _, stubborn = await asyncio.wait(pending, timeout=limit)
             for task in stubborn:
@@ -157,7 +174,8 @@ class Worker:
                     self._abandon(self._running[task], "it swallows its cancellation")
         for loop in self._tasks:
             loop.cancel()
-        await asyncio.wait(self._tasks, timeout=1.0)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
 
     def statistics(self) -> dict[str, float]:
         """The worker's figures by the names that `gateway.observe.STATISTICS` knows."""
@@ -183,27 +201,39 @@ class Worker:
     # ---- reading ----
 
     async def _read_streams(self) -> None:
-        """Keeps one stream open, with a pause that grows from 0.1 s to 5 s while the engine is away."""
-        backoff = Backoff(0.1, 5.0, jitter=0.5)
+        """Keeps one stream open, with a pause that grows from 0.1 s to 3 s while the engine is away."""
+        backoff = Backoff(0.1, 3.0, jitter=0.5)
         while not self._draining:
-            self._stream = self._commands.stream_jobs(self.options.activation)
-            self._look_now.set()  # what became available while no stream was open is in nobody's stream
+            opened = self._now()
             try:
+                self._stream = self._commands.stream_jobs(self.options.activation)
+                self._look_now.set()  # what became available while no stream was open is in nobody's stream
                 await self._read(self._stream, backoff)
             except Unimplemented:
                 log.info("the engine has no job streams, polling only", type=self.options.activation.type)
-                self._stream = None
+                self._streaming, self._stream = False, None
                 return
-            except EngineError as e:
-                self.liveness.last_error = self._now()
-                log.debug("a job stream broke", type=self.options.activation.type, reason=str(e))
+            except Exception as e:
+                self._troubled("a job stream broke", e)
             finally:
                 if self._stream is not None:
                     self._stream.cancel()
+            if self._now() - opened > _LIVED:
+                backoff.reset()
             if not self._draining:
                 self._meters.stream_recreated()
                 await asyncio.sleep(backoff.next())
         self._stream = None
+
+    def _troubled(self, what: str, error: Exception) -> None:
+        """An engine that is away is told of elsewhere; what a person has to mend is told once."""
+        self.liveness.last_error = self._now()
+        reason = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, TransientError):
+            log.debug(what, type=self.options.activation.type, reason=reason)
+        elif reason != self._told:
+            self._told = reason
+            log.warning(what, type=self.options.activation.type, reason=reason)
 
     async def _read(self, stream: JobStream, backoff: Backoff) -> None:
         while True:
@@ -215,9 +245,9 @@ class Worker:
                 if job is None:
                     return
                 backoff.reset()
-                began = self._lease_begin(asked, len(job.variables) + len(job.custom_headers))
+                began = self._lease_begin(asked, len(job.variables) + len(job.custom_headers) + _ENVELOPE_BYTES)
                 if self._draining:
-                    self._return_soon(job)
+                    self._decline(job)
                 else:
                     taken = False  # the permit is the job's now
                     self._dispatch(job, began)
@@ -236,7 +266,7 @@ class Worker:
         if now - asked > 0.005:
             self._reads.clear()
         self._reads.append(now)
-        places = min(len(self._reads), _WINDOW_BYTES // max(64, size) + 2)
+        places = min(len(self._reads), _WINDOW_BYTES // size + 2)
         return self._reads[-places]
 
     async def _poll(self) -> None:
@@ -246,36 +276,35 @@ class Worker:
         stream is not starved. Without streams it waits in the engine for as long as a request may.
         """
         first = max(0.01, self.options.poll_interval)
-        backoff = Backoff(first, max(first, 10.0 if self.options.stream else first), factor=2.0)
-        slower = Backoff(0.5, 10.0)
+        idle, trouble = Backoff(first, max(first, 10.0)), Backoff(0.5, 10.0)
         while not self._draining:
-            pause: float | None = None
             try:
                 found = await self._poll_once()
-                slower.reset()
-                if found or self.permits.was_full:
-                    backoff.reset()
-                    self.permits.was_full = False
-                    pause = 0.0 if found else backoff.next()
-            except ResourceExhausted as e:
-                pause = slower.next()
-                log.debug("the engine asks for less, polling slower", type=self.options.activation.type, reason=str(e))
-            except EngineError as e:
-                self.liveness.last_error = self._now()
-                pause = slower.next()
-                log.debug("polling for jobs failed", type=self.options.activation.type, reason=str(e))
-            await self._pause(backoff.next() if pause is None else pause)
+            except Exception as e:  # RESOURCE_EXHAUSTED among them: the engine asks for less
+                pause = trouble.next()
+                self._troubled("polling for jobs failed", e)
+            else:
+                trouble.reset()
+                if found or self._was_full or not self._streaming:
+                    idle.reset()
+                self._was_full = False
+                pause = 0.0 if found else idle.next()
+            if await self._pause(pause):
+                idle.reset()
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> bool:
+        """Whether somebody wanted the poll before the pause was over."""
         if seconds <= 0:
-            return
+            return False
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._look_now.wait(), seconds)
+        wanted = self._look_now.is_set()
         self._look_now.clear()
+        return wanted
 
     async def _poll_once(self) -> int:
         """One poll; the number of jobs found. Waits for a permit when none is free."""
-        streaming = self.options.stream and self._stream is not None
+        streaming = self._streaming
         await self.permits.take()
         count = 1
         more = self.permits.free // 2 if streaming else self.permits.free
@@ -293,7 +322,7 @@ class Worker:
         for job in jobs:
             if self._draining:
                 self.permits.give_back()
-                self._return_soon(job)
+                self._decline(job)
             else:
                 self._dispatch(job, asked)
         return len(jobs)
@@ -311,11 +340,13 @@ class Worker:
 
     def _dispatch(self, job: Job, began: float) -> None:
         """Starts the handling of a job whose permit is taken; the permit goes back when the task is done, however it ends."""
-        running = Running(job, self.leases.begin(job, began))
+        running = Running(job, self.leases.begin(job, began), self._unplanned)
         running.lease.on_end = partial(self._lease_ended, running)
         running.task = task = asyncio.create_task(self._handle(running))
         self._running[task] = running
         task.add_done_callback(self._done)
+        if self.permits.free == 0:
+            self._was_full = True
 
     def _done(self, task: asyncio.Task[None]) -> None:
         running = self._running.pop(task)
@@ -323,7 +354,7 @@ class Worker:
         self.leases.end(running.lease)
         self._release(running)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("handling a job failed in an unforeseen way", job=running.job.key, error=repr(error))
+            log.error("handling a job failed in an unforeseen way", job=running.job.key, error=type(error).__name__)
 
     def _release(self, running: Running) -> None:
         if running.permit:
@@ -335,27 +366,40 @@ class Worker:
 
     async def _handle(self, running: Running) -> None:
         job, lease = running.job, running.lease
-        plan = self._plans.get(job.custom_headers)
         self._meters.activated()
-        plan.meters.activated()
         log.debug("Received job", job=job.key, type=job.type, tenant=job.tenant_id)
         began = self._now()
         try:
             await self._total.take()
             running.total = True
+            if not lease.holds(self._now()):
+                log.info("the lease of a job ended before its turn came", job=job.key, type=job.type)
+                return
+            plan = self._plans.get(job.custom_headers)
+            running.meters = plan.meters
+            plan.meters.activated()
             answer, context = await self.handler.handle(job, plan, lease)
-        except asyncio.CancelledError:
-            if lease.state is not State.OVERDUE:
-                raise
-            answer, context = Answer(self._overdue(job), None, None), None
-        if not lease.holds(self._now()):
+        except BaseException as e:
+            answer, context = Answer(self._ended_by(e, running), None, None), None
+        if running.abandoned or not lease.holds(self._now()):
             log.warning("a handler ended after its lease, its result is dropped", job=job.key, type=job.type)
             return
-        await self._answer(running, answer, context, plan.meters, self._now() - began)
+        await self._answer(running, answer, context, self._now() - began)
 
-    async def _answer(
-        self, running: Running, answer: Answer, context: sdk.JobContext | None, meters: OutboundMeters, seconds: float
-    ) -> None:
+    def _ended_by(self, error: BaseException, running: Running) -> Fail:
+        """The failed job for what no handler should raise. Raises what is meant for the loop: cancellation from outside."""
+        job, task = running.job, running.task
+        if isinstance(error, GeneratorExit) or (isinstance(error, KeyboardInterrupt) and self._draining):
+            raise error
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if running.lease.state is not State.OVERDUE:
+                raise error
+            return self._overdue(job)
+        name = type(error).__name__
+        log.error("a handler ended in an unforeseen way", job=job.key, type=job.type, error=name)
+        return Fail(max(0, job.retries - 1), f"The connector ended with {name}, which is no error it may raise")
+
+    async def _answer(self, running: Running, answer: Answer, context: sdk.JobContext | None, seconds: float) -> None:
         command, lease = answer.command, running.lease
         delivered, refusal = await deliver(self._commands, lease, command, now=self._now)
         if delivered is Delivered.REFUSED and refusal is not None:
@@ -363,8 +407,9 @@ class Worker:
             if other is not None:
                 delivered, _ = await deliver(self._commands, lease, other, now=self._now)
                 command = other
+        self.leases.end(lease)
         if delivered is Delivered.ACCEPTED:
-            self._counted(command, meters, seconds)
+            self._counted(command, running.meters, seconds)
         if self._listener is not None and context is not None:
             await self._tell(self._listener, answer, context, delivered, refusal)
 
@@ -388,11 +433,12 @@ class Worker:
         refusal: EngineError | None,
     ) -> None:
         try:
-            if isinstance(answer.command, Complete) and delivered is Delivered.ACCEPTED:
-                await listener.on_job_completed(context, answer.response)
-            else:
-                reason = refusal or answer.error or type(answer.command).__name__
-                await listener.on_job_completion_failed(context, answer.response, reason)
+            async with asyncio.timeout(_LISTENER_LIMIT):
+                if isinstance(answer.command, Complete) and delivered is Delivered.ACCEPTED and refusal is None:
+                    await listener.on_job_completed(context, answer.response)
+                else:
+                    reason = refusal or answer.error or type(answer.command).__name__
+                    await listener.on_job_completion_failed(context, answer.response, reason)
         except Exception as e:
             log.warning("a completion listener failed", job=context.job.key, error=type(e).__name__)
 
@@ -411,12 +457,20 @@ class Worker:
             self._abandon(running, "it swallows its cancellation")
 
     def _abandon(self, running: Running, why: str) -> None:
-        """Gives the permit back and reports; the task goes on, but nothing of it is sent."""
-        self.leases.end(running.lease)
-        running.lease.state = State.LOST
+        """Gives the permit back and reports, once; the task goes on, but nothing of it is sent."""
+        if running.abandoned:
+            return
+        running.abandoned = True
         self._release(running)
         self.liveness.abandoned += 1
         log.error("a handler is abandoned", job=running.job.key, type=running.job.type, reason=why)
+        if running.lease.state is State.OVERDUE:
+            self._soon(
+                self._answer(running, Answer(self._overdue(running.job), None, None), None, self.options.max_run)
+            )
+        else:
+            self.leases.end(running.lease)
+            running.lease.state = State.LOST
 
     def _overdue(self, job: Job) -> Fail:
         limit = self.options.max_run
@@ -424,10 +478,21 @@ class Worker:
             max(0, job.retries - 1), f"The job ran longer than {limit:g} s, the limit of gateway.jobs.max-run-time"
         )
 
-    def _return_soon(self, job: Job) -> None:
-        task = asyncio.create_task(self._hand_back(job))
-        self._returns.add(task)
-        task.add_done_callback(self._returns.discard)
+    def _decline(self, job: Job) -> None:
+        """A job that came while we drain."""
+        self._declined.append(job)
+        if self._stopped_reading:
+            self._return_declined()
+
+    def _return_declined(self) -> None:
+        for job in self._declined:
+            self._soon(self._hand_back(job))
+        self._declined.clear()
+
+    def _soon(self, errand: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     async def _hand_back(self, job: Job) -> None:
         """Makes a job available to others at once, with the retries it had."""
