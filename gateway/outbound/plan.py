@@ -63,7 +63,7 @@ def make_plan(custom_headers: str, meters: Callable[[str | None, str | None], Ou
         backoff_ms = _retry_backoff(headers.get("retryBackoff"))
         job_timeout_ms = _job_timeout(headers.get("jobTimeout"))
     except HeaderInvalid as e:
-        invalid = e
+        invalid = e.again()
     result, error = _given(headers, "resultExpression"), _given(headers, "errorExpression")
     return Plan(
         headers=headers,
