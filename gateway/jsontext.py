@@ -17,6 +17,9 @@ import orjson
 # exponent, more than 15 digits.
 _DELICATE = re.compile(r"\d(?:\.(?:0{4}|\d*0(?!\d))|[eE][+-]?\d|[\d.]{16})")
 
+_MAX_DEPTH = 1000  # levels: about what orjson takes
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -60,6 +63,8 @@ def loads(text: str) -> Any:
 
 
 def _exact(text: str) -> Any:
+    if text.count("[") + text.count("{") > _MAX_DEPTH and _depth(text) > _MAX_DEPTH:
+        raise InvalidJson("nested too deeply")
     try:
         value = json.loads(text, parse_float=_number, parse_constant=_refuse)
         text.encode()
@@ -74,6 +79,19 @@ def _exact(text: str) -> Any:
         raise InvalidJson("nested too deeply") from None
     except (ValueError, ArithmeticError) as e:
         raise InvalidJson(str(e)) from None
+
+
+def _depth(text: str) -> int:
+    """The levels of a JSON text: how many the standard library's reader takes depends on the release of Python."""
+    level = deepest = 0
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token in "[{":
+            level += 1
+            deepest = max(deepest, level)
+        elif token in "]}":
+            level -= 1
+    return deepest
 
 
 def _number(text: str) -> float | Decimal:
