@@ -85,11 +85,11 @@ def _depth(text: str) -> int:
     """The levels of a JSON text: how many the standard library's reader takes depends on the release of Python."""
     level = deepest = 0
     for match in _TOKEN.finditer(text):
-        token = match[0]
-        if token in "[{":
+        piece = match[0]
+        if piece in "[{":
             level += 1
             deepest = max(deepest, level)
-        elif token in "]}":
+        elif piece in "]}":
             level -= 1
     return deepest
 
