@@ -5,7 +5,8 @@ Everything goes through the engine port, so that a further engine is one more fi
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -44,7 +45,7 @@ from tests.engine.embedded.models import (
     sub,
     task,
 )
-from tests.real.processes import EngineProcess
+from tests.real.processes import EngineProcess, running_engine
 
 
 class RestControls:
@@ -95,9 +96,16 @@ async def real_world(running: EngineProcess) -> AsyncIterator[World]:
     await engine.close()
 
 
+@pytest.fixture(scope="module")
+def own_engine(engine_run: Path) -> Iterator[EngineProcess]:
+    """Not the shared one: these tests put its clock forward."""
+    with running_engine() as engine:
+        yield engine
+
+
 @pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.real)])
 async def z(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    made = embedded_world() if request.param == "embedded" else real_world(request.getfixturevalue("test_engine"))
+    made = embedded_world() if request.param == "embedded" else real_world(request.getfixturevalue("own_engine"))
     async for world in made:
         yield world
 
