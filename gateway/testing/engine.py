@@ -19,6 +19,9 @@ from gateway.sdk import OutboundConnector
 from gateway.secrets import MapSecrets, Masker
 
 
+_FOREVER_MS = 100 * 365 * 86_400_000
+
+
 class EngineRun:
     """A process engine with connectors at work: start instances, wait for their ends."""
 
@@ -35,22 +38,26 @@ class EngineRun:
     async def result(
         self, process_id: str, variables: Mapping[str, Any] | None = None, *, timeout: float = 10.0
     ) -> Any:
-        """Starts an instance, waits for its end and returns its variables. AssertionError with the incident, if one comes."""
+        """Starts an instance, waits for its end and returns its variables. AssertionError with the incident, if one comes.
+
+        timeout: real seconds; the engine's own clock may be put forward in the meantime.
+        """
         waiting = asyncio.ensure_future(
             self.engine.create_process_instance_with_result(
                 bpmn_process_id=process_id,
                 variables=jsontext.dumps(variables or {}),
-                request_timeout_ms=int(timeout * 1000),
-                timeout=timeout,
+                request_timeout_ms=_FOREVER_MS,
             )
         )
-        incident = asyncio.ensure_future(self.incident(timeout=timeout))
-        done, pending = await asyncio.wait({waiting, incident}, return_when=asyncio.FIRST_COMPLETED)
+        incident = asyncio.ensure_future(self.incident(timeout=timeout + 1.0))
+        done, pending = await asyncio.wait({waiting, incident}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         if waiting in done:
             return jsontext.loads((await waiting).variables or "{}")
-        raise AssertionError(f"the instance of {process_id} stands at an incident: {await incident}")
+        if incident in done:
+            raise AssertionError(f"the instance of {process_id} stands at an incident: {await incident}")
+        raise AssertionError(f"the instance of {process_id} did not end within {timeout:g} s")
 
     async def incident(self, *, timeout: float = 10.0) -> str:
         """Waits for an incident and returns what it says: `element: TYPE: message`."""
