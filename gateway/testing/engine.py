@@ -18,7 +18,6 @@ from gateway.registry import Registered
 from gateway.sdk import OutboundConnector
 from gateway.secrets import MapSecrets, Masker
 
-
 _FOREVER_MS = 100 * 365 * 86_400_000
 
 
