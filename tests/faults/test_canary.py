@@ -7,14 +7,11 @@ secret is looked for as it is, JSON- and URL-escaped, and in base64 at every ali
 import asyncio
 import base64
 import json
-import os
-import sys
 import urllib.parse
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -23,6 +20,7 @@ from aiohttp import web
 from gateway.engine import Engine, Resource
 from gateway.engine.cluster import connect
 from gateway.engine.settings import ConnectionSettings
+from tests.faults.running import Gateway
 from tests.flow.models import process
 from tests.real.processes import EngineProcess
 
@@ -32,7 +30,6 @@ SECRETS = {
     "PASSWORD": "canary-pass/word+9b3d=77",
     "CLIENT": "canary-client&secret?5c2f",
 }
-ROOT = Path(__file__).parents[2]
 
 
 def spellings(secret: str) -> set[bytes]:
@@ -226,28 +223,8 @@ async def answers(port: int) -> dict[str, bytes]:
     return found
 
 
-async def ready(port: int) -> None:
-    async with aiohttp.ClientSession() as session:
-        for _ in range(200):
-            try:
-                async with session.get(f"http://127.0.0.1:{port}/actuator/health/readiness") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.05)
-    raise AssertionError("the gateway was never ready")
-
-
-@pytest.fixture
-def port() -> int:
-    from tests.real.processes import free_port
-
-    return free_port()
-
-
 @pytest.mark.real
-async def test_no_secret_leaves_by_any_exit(test_engine: EngineProcess, port: int, tmp_path: Path):
+async def test_no_secret_leaves_by_any_exit(test_engine: EngineProcess, tmp_path: Path) -> None:
     log = tmp_path / "gateway.log"
     target = Target()
     engine = await connect(
@@ -258,30 +235,19 @@ async def test_no_secret_leaves_by_any_exit(test_engine: EngineProcess, port: in
         recorded(test_engine.http_port) as (rest, rest_port),
         serving(target),
     ):
-        environment: dict[str, Any] = {
-            "CAMUNDA_CLIENT_MODE": "self-managed",
-            "CAMUNDA_CLIENT_AUTH_METHOD": "none",
-            "CAMUNDA_CLIENT_GRPCADDRESS": f"http://127.0.0.1:{grpc_port}",
-            "CAMUNDA_CLIENT_RESTADDRESS": f"http://127.0.0.1:{rest_port}",
-            "SERVER_PORT": str(port),
-            "GATEWAY_LOG_LEVEL": "trace",
+        gateway = Gateway(
+            log,
+            CAMUNDA_CLIENT_GRPCADDRESS=f"http://127.0.0.1:{grpc_port}",
+            CAMUNDA_CLIENT_RESTADDRESS=f"http://127.0.0.1:{rest_port}",
+            GATEWAY_LOG_LEVEL="trace",
             **{f"SECRET_{name}": value for name, value in SECRETS.items()},
-        }
-        with log.open("wb") as output:
-            child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway", "run"),
-                stdout=output,
-                stderr=output,
-                env=os.environ | environment,
-                cwd=ROOT,
-            )
+        )
+        await gateway.start()
         try:
-            await ready(port)
             ends = await run_flows(engine, target.url)
-            said = await answers(port)
+            said = await answers(gateway.port)
         finally:
-            child.terminate()
-            code = await asyncio.wait_for(child.wait(), 30)
+            code = await gateway.stop()
     await engine.close()
 
     assert code == 0
