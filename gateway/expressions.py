@@ -186,7 +186,9 @@ class _Expression:
         shown = _shown(context)
         if len(shown) > _MAX_CONTEXT:
             shown = f"{shown[:_MAX_CONTEXT]}...(truncated)"
-        return ExpressionError(f"Failed to evaluate expression '{self._written}' in context '{shown}'. Reason: {reason}")
+        return ExpressionError(
+            f"Failed to evaluate expression '{self._written}' in context '{shown}'. Reason: {reason}"
+        )
 
 
 class ResultExpression(_Expression):

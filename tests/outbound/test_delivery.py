@@ -19,7 +19,6 @@ from gateway.engine import (
     Unauthenticated,
     Unavailable,
 )
-from gateway.outbound import delivery
 from gateway.outbound.delivery import Delivered, deliver, instead
 from gateway.outbound.lease import Lease, State
 from gateway.outbound.outcome import Command, Complete, Fail, Throw
@@ -40,7 +39,7 @@ class Run:
                 self.clock.at += delay
             await really(0)
 
-        monkeypatch.setattr(delivery.asyncio, "sleep", sleep)
+        monkeypatch.setattr(asyncio, "sleep", sleep)
 
     async def send(self, command: Command) -> tuple[Delivered, EngineError | None]:
         return await deliver(cast("Commands", self.engine), self.lease, command, now=self.clock)

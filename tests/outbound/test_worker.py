@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -497,9 +498,11 @@ async def test_a_listener_hears_how_a_job_ended(engine: FakeEngine) -> None:
     async with working(by_variable, engine, listener=listener) as worker:
         refused, gone = InvalidArgument("too large"), NotFound("gone")
         engine.answer("complete", None, gone, refused)
-        for number, variables in enumerate(("{}", "{}", "{}", '{"bad":1}'), 1):
+        waiting = ["{}", "{}", "{}", '{"bad":1}']
+        for variables in waiting:
+            told = len(listener.told) + 1
             engine.streams[0].push(job(variables=variables))
-            await until(lambda number=number: len(listener.told) == number)
+            await until(partial(lambda count: len(listener.told) == count, told))
         assert listener.told == [
             ("completed", {"a": 1}, None),
             ("failed", {"a": 1}, gone),
@@ -676,7 +679,7 @@ async def test_what_is_handed_back_does_not_come_back_to_us(engine: FakeEngine) 
             if not stream.cancelled:
                 stream.push(job(key))  # as an engine does that has no other stream
 
-        engine.fail_job = fail_job  # type: ignore[method-assign]
+        engine.fail_job = fail_job  # type: ignore[method-assign, assignment]
         stream.push(*(job() for _ in range(10)))
         await until(lambda: gate.inside == 2)
         await worker.stop_reading(silence=0.1)
