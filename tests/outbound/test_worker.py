@@ -482,7 +482,7 @@ class Listener:
     async def on_job_completed(self, job: sdk.JobContext, response: Any) -> None:
         self.told.append(("completed", response, None))
 
-    async def on_job_completion_failed(self, job: sdk.JobContext, response: Any, failure: Exception | str) -> None:
+    async def on_job_completion_failed(self, job: sdk.JobContext, response: Any, failure: sdk.JobFailure) -> None:
         self.told.append(("failed", response, failure))
         raise RuntimeError("listeners may fail")
 
@@ -505,14 +505,18 @@ async def test_a_listener_hears_how_a_job_ended(engine: FakeEngine) -> None:
             await until(partial(lambda count: len(listener.told) == count, told))
         assert listener.told == [
             ("completed", {"a": 1}, None),
-            ("failed", {"a": 1}, gone),
-            ("failed", {"a": 1}, refused),
-            ("failed", None, wrong),
+            ("failed", {"a": 1}, sdk.CommandIgnored(gone)),
+            ("failed", {"a": 1}, sdk.CommandFailed(refused)),
+            ("failed", None, sdk.ExecutionFailed(wrong)),
         ]
-        headers = '{"errorExpression":"bpmnError(\\"code\\", \\"text\\")"}'
-        engine.streams[0].push(job(headers=headers))
-        await until(lambda: len(listener.told) == 5)
-        assert listener.told[4] == ("failed", {"a": 1}, "Throw")
+        for expression in ('bpmnError(\\"code\\", \\"text\\", {v: 1})', 'jobError(\\"no\\", {v: 2})'):
+            told = len(listener.told) + 1
+            engine.streams[0].push(job(headers=f'{{"errorExpression":"{expression}"}}'))
+            await until(partial(lambda count: len(listener.told) == count, told))
+        assert listener.told[4] == ("failed", {"a": 1}, sdk.BpmnErrorThrown("code", "text", {"v": 1}))
+        kind, response, failure = listener.told[5]
+        assert (kind, response, failure.variables) == ("failed", {"a": 1}, {"v": 2, "error": "no"})
+        assert failure.message.startswith("no")
         assert worker.leases.statistics().count == 0
 
 
@@ -674,12 +678,12 @@ async def test_what_is_handed_back_does_not_come_back_to_us(engine: FakeEngine) 
         stream = engine.streams[0]
         original = engine.fail_job
 
-        async def fail_job(key: int, **rest: Any) -> None:
-            await original(key, **rest)
+        async def fail_job(job_key: int, **rest: Any) -> None:
+            await original(job_key, **rest)
             if not stream.cancelled:
-                stream.push(job(key))  # as an engine does that has no other stream
+                stream.push(job(job_key))  # as an engine does that has no other stream
 
-        engine.fail_job = fail_job  # type: ignore[method-assign, assignment]
+        engine.fail_job = fail_job  # type: ignore[method-assign]
         stream.push(*(job() for _ in range(10)))
         await until(lambda: gate.inside == 2)
         await worker.stop_reading(silence=0.1)
