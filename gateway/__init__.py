@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gateway.sdk import (
         AdHocSubProcessResponse,
+        BpmnErrorThrown,
+        CommandFailed,
+        CommandIgnored,
         ConnectorException,
         ConnectorInputException,
         ConnectorRetryException,
@@ -17,9 +20,11 @@ if TYPE_CHECKING:
         DocumentReturn,
         DocumentReturnFormat,
         ElementActivation,
+        ExecutionFailed,
         Header,
         JobCompletionListener,
         JobContext,
+        JobErrorRaised,
         NotBlank,
         OutboundConnector,
         Variable,
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdHocSubProcessResponse",
+    "BpmnErrorThrown",
+    "CommandFailed",
+    "CommandIgnored",
     "ConnectorException",
     "ConnectorInputException",
     "ConnectorRetryException",
@@ -36,9 +44,11 @@ __all__ = [
     "DocumentReturn",
     "DocumentReturnFormat",
     "ElementActivation",
+    "ExecutionFailed",
     "Header",
     "JobCompletionListener",
     "JobContext",
+    "JobErrorRaised",
     "NotBlank",
     "OutboundConnector",
     "Variable",

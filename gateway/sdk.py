@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdHocSubProcessResponse",
+    "BpmnErrorThrown",
+    "CommandFailed",
+    "CommandIgnored",
     "ConnectorException",
     "ConnectorInputException",
     "ConnectorRetryException",
@@ -51,9 +54,11 @@ __all__ = [
     "DocumentReturn",
     "DocumentReturnFormat",
     "ElementActivation",
+    "ExecutionFailed",
     "Header",
     "JobCompletionListener",
     "JobContext",
+    "JobErrorRaised",
     "NotBlank",
     "OutboundConnector",
     "Variable",
@@ -231,14 +236,58 @@ class JobContext:
         return max(0.0, self._deadline() - self._now())
 
 
+@dataclass(frozen=True, slots=True)
+class CommandFailed:
+    """The completion could not be delivered. cause: what the engine said last, None when the lease ended first."""
+
+    cause: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandIgnored:
+    """The engine had the job no more: answered before, cancelled, or given to another worker."""
+
+    cause: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFailed:
+    """The connector raised, or its result could not be used. command_failure: why the engine did not take the failure."""
+
+    cause: Exception | None
+    command_failure: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BpmnErrorThrown:
+    """The error expression chose a BPMN error."""
+
+    code: str
+    message: str | None
+    variables: Mapping[str, Any]
+    command_failure: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobErrorRaised:
+    """The error expression chose a job error."""
+
+    message: str
+    variables: Mapping[str, Any]
+    command_failure: Exception | None = None
+
+
+JobFailure = CommandFailed | CommandIgnored | ExecutionFailed | BpmnErrorThrown | JobErrorRaised
+
+
 class JobCompletionListener(Protocol):
     """An object a connector may name to hear how its job ended. Errors of a listener are logged, nothing more."""
 
     async def on_job_completed(self, job: JobContext, response: Any) -> None:
         """The engine accepted the completion. After an ignored error the response is None."""
 
-    async def on_job_completion_failed(self, job: JobContext, response: Any, failure: Exception | str) -> None:
-        """The job ended otherwise: the command failed or was refused, the connector raised, a BPMN or job error was chosen."""
+    async def on_job_completion_failed(self, job: JobContext, response: Any, failure: JobFailure) -> None:
+        """The job ended otherwise; `failure` says how. The response is None where the connector gave none."""
 
 
 # ---- connectors ------------------------------------------------------------------------------------------------------

@@ -61,12 +61,16 @@ class Environment:
 
 @dataclass(slots=True)
 class Answer:
-    """How a job is to be answered; what its error expression sees; what the completion listener is told."""
+    """How a job is to be answered; what its error expression sees; what the completion listener is told.
+
+    chosen: the error expression made the command.
+    """
 
     command: Command
     response: Any
     sees: Any
     error: Exception | None = None
+    chosen: bool = False
 
 
 @dataclass(slots=True)
@@ -228,6 +232,7 @@ class Handler:
             command = command_for(found[0], answer.command, await work.secrets.mask())
             if isinstance(command, Complete) and command is not answer.command:
                 answer.response = None  # an ignored error
+            answer.chosen = command is not answer.command
             answer.command = command
 
     async def _evaluate(

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from gateway import sdk
+from gateway import jsontext, sdk
 from gateway.engine import (
     Commands,
     EngineError,
@@ -437,8 +437,8 @@ class Worker:
                 if isinstance(answer.command, Complete) and delivered is Delivered.ACCEPTED and refusal is None:
                     await listener.on_job_completed(context, answer.response)
                 else:
-                    reason = refusal or answer.error or type(answer.command).__name__
-                    await listener.on_job_completion_failed(context, answer.response, reason)
+                    failure = _failure(answer, delivered, refusal)
+                    await listener.on_job_completion_failed(context, answer.response, failure)
         except Exception as e:
             log.warning("a completion listener failed", job=context.job.key, error=type(e).__name__)
 
@@ -506,3 +506,17 @@ class Worker:
                 await asyncio.sleep(0.1)
             else:
                 return
+
+
+def _failure(answer: Answer, delivered: Delivered, refusal: EngineError | None) -> sdk.JobFailure:
+    """How a job ended that was not completed, in the listener's words."""
+    command = answer.command
+    if isinstance(command, Complete):
+        ignored = delivered is Delivered.IGNORED
+        return sdk.CommandIgnored(refusal) if ignored else sdk.CommandFailed(refusal)
+    if not answer.chosen:
+        return sdk.ExecutionFailed(answer.error, refusal)
+    variables = jsontext.loads(command.variables or "{}")
+    if isinstance(command, Fail):
+        return sdk.JobErrorRaised(command.message, variables, refusal)
+    return sdk.BpmnErrorThrown(command.code, command.message, variables, refusal)
