@@ -450,6 +450,23 @@ def status_routes(sources: Sources) -> list[web.AbstractRouteDef]:
     return _Status(sources).routes()
 
 
+def _home(base: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """What a person gets who opens the port in a browser: where to look."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return _json(
+            {
+                "name": "connector-gateway",
+                "health": f"{base}/health",
+                "metrics": f"{base}/prometheus",
+                "connectors": "/outbound",
+                "figures": "/outbound/metrics",
+            }
+        )
+
+    return answer
+
+
 def actuator_routes(sources: Sources, settings: "Settings") -> list[web.AbstractRouteDef]:
     management = settings.management
     return _Actuator(sources, management.server.base_path, management.endpoints.web.exposure.include).routes()
@@ -535,6 +552,9 @@ async def serve_all(
     `more` are further routes of the first. Gives both ports.
     """
     status, actuator = status_routes(sources), actuator_routes(sources, settings)
+    base = settings.management.server.base_path.strip("/")
+    if base:  # else the actuator itself answers there
+        status.append(web.get("/", _home(f"/{base}")))
     limit = settings.server.max_http_request_header_size
     port, own = settings.server.port, settings.management.server.port
     if own is None or (own == port and port):

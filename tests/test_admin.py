@@ -610,6 +610,10 @@ async def test_one_port_serves_everything(sources):
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
             for path in ("/outbound", "/actuator/health/liveness", "/extra"):
                 assert (await get(client, path))[0] == 200
+            status, home = await get(client, "/")
+            assert status == 200
+            for name in ("health", "metrics", "connectors", "figures"):
+                assert (await get(client, home[name]))[0] in {200, 503}
 
 
 async def _here(request: web.Request) -> web.Response:
