@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 import structlog
@@ -63,11 +64,28 @@ def run(settings: Settings, *, connectors: Sequence[str] = ()) -> int:
     mask_settings(settings, masker)
     metrics = Metrics(physical_tenant_id=settings.client.physical_tenant_id)
     configure_logging(settings, sys.stderr, mask=masker, count=metrics.logged)
+    log_uncaught()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(_run(settings, connectors, masker, metrics))
         if left := runner.run(_left()):
             _leave(code, left)
     return code
+
+
+def log_uncaught() -> None:
+    """What Python itself would print, unmasked, goes to the log, which masks: errors that nobody caught, warnings."""
+
+    def uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        log.error("an error that nobody caught", exc_info=(kind, error or RuntimeError(kind.__name__), trace))
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:
+            uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+    sys.excepthook = uncaught
+    threading.excepthook = in_thread
+    sys.unraisablehook = lambda args: uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    logging.captureWarnings(capture=True)
 
 
 async def _run(settings: Settings, named: Sequence[str], masker: secrets.Masker, metrics: Metrics) -> int:

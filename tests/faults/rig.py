@@ -178,7 +178,7 @@ async def client(engine: EngineProcess) -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def at_work(
-    engine: EngineProcess, *, settings: Mapping[str, str] | None = None, **ports: int
+    engine: EngineProcess, *, settings: Mapping[str, str] | None = None, grpc_port: int | None = None
 ) -> AsyncIterator[tuple[Gateway, Work]]:
     """A gateway that works a job type of its own; killed with the block unless it has ended."""
     job_type = f"fault-{uuid.uuid4().hex[:12]}"
@@ -187,7 +187,7 @@ async def at_work(
             work = Work(port, engine, job_type)
             model = process(job_type, {}, {"resultVariable": "r"}, job_type=job_type)
             await port.deploy([Resource(f"{job_type}.bpmn", model.encode())])
-            gateway = Gateway(engine, job_type, Path(folder), settings=settings, **ports)
+            gateway = Gateway(engine, job_type, Path(folder), settings=settings, grpc_port=grpc_port)
             try:
                 await gateway.start()
                 yield gateway, work

@@ -1,277 +1,273 @@
-"""Canary: secrets are marked, and every byte that leaves the gateway is looked at.
-
-The exits: what the process prints, its sockets to the engine (gRPC and REST), to the targets, and the answers of its endpoints. Each
-secret is looked for as it is, JSON- and URL-escaped, and in base64 at every alignment.
-"""
+"""Secrets never leave but to the targets they are for: every byte that goes out of the process is looked at, in every encoding."""
 
 import asyncio
 import base64
 import json
-import urllib.parse
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
 
-import aiohttp
 import pytest
-from aiohttp import web
 
-from gateway.engine import Engine, Resource
-from gateway.engine.cluster import connect
-from gateway.engine.settings import ConnectionSettings
-from tests.faults.running import Gateway
+from gateway.engine import Resource
+from tests.faults.recorder import Recorder
+from tests.faults.rig import Gateway, Work, client
 from tests.flow.models import process
+from tests.http_client.servers import Received, Reply, Stub, running
 from tests.real.processes import EngineProcess
 
+pytestmark = pytest.mark.real
+
 SECRETS = {
-    "TOKEN": "canary-token-8f2a61c4",
-    "QUOTED": 'canary "quoted" \\ 7d1e\nsecond line é',
-    "PASSWORD": "canary-pass/word+9b3d=77",
-    "CLIENT": "canary-client&secret?5c2f",
+    "TOKEN": "canary-token-7f3a91/+=?&%",
+    "PASSWORD": 'canary-"quoted"\nsecond line\t\\back\u00e9\u20ac',
+    "OAUTH": "canary-oauth-5d2c77",
+    "DRAIN": "canary-drain-88e1b0",
 }
+LEAKY = Path(__file__).with_name("leaky.py")
+
+_PROVIDER = """
+class Failing:
+    async def get_secret(self, name, context):
+        if name == "BROKEN":
+            raise RuntimeError("the vault is sealed")
+        return None
+"""
 
 
-def spellings(secret: str) -> set[bytes]:
-    """Every form in which a secret could leave."""
-    data = secret.encode()
-    found = {data, json.dumps(secret)[1:-1].encode(), json.dumps(secret, ensure_ascii=False)[1:-1].encode()}
-    found |= {urllib.parse.quote(secret).encode(), urllib.parse.quote(secret, safe="").encode()}
-    found.add(urllib.parse.quote_plus(secret).encode())
-    for before in range(3):
-        for after in range(3):
-            text = base64.b64encode(b"x" * before + data + b"y" * after)
-            inner = text[4 if before else 0 : len(text) - (4 if after else 0)]
-            found |= {inner, inner.translate(bytes.maketrans(b"+/", b"-_"))}
-    return {form for form in found if len(form) >= 8}
+def spellings(value: str) -> Iterator[bytes]:
+    """What a secret may look like on its way out; written without the gateway's own masking in mind."""
+    data = value.encode()
+    yield data
+    text = value
+    for _ in range(3):  # JSON in JSON in JSON
+        text = json.dumps(text, ensure_ascii=False)[1:-1]
+        yield text.encode()
+    yield json.dumps(value)[1:-1].encode()
+    yield repr(value)[1:-1].encode()
+    yield quote(value).encode()
+    yield quote(value, safe="").encode()
+    yield quote_plus(value).encode()
+    for before in (b"", b"a", b"ab"):
+        start = (len(before) * 8 + 5) // 6
+        end = (len(before) + len(data)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(before + data)[start:end]
 
 
-class Recorder:
-    """A relay to a port that keeps what goes to it."""
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self.sent = bytearray()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, keep: bytearray | None) -> None:
-            try:
-                while data := await source.read(65536):
-                    if keep is not None:
-                        keep += data
-                    sink.write(data)
-                    await sink.drain()
-            except OSError:
-                pass
-            finally:
-                sink.close()
-
-        await asyncio.gather(pump(reader, up_writer, self.sent), pump(up_reader, writer, None))
+def found_in(data: bytes) -> list[str]:
+    """The names of the secrets that stand in these bytes."""
+    return [name for name, value in SECRETS.items() if any(form in data for form in spellings(value))]
 
 
-@asynccontextmanager
-async def recorded(port: int) -> AsyncIterator[tuple[Recorder, int]]:
-    recorder = Recorder(port)
-    server = await asyncio.start_server(recorder.serve, "127.0.0.1", 0)
-    try:
-        yield recorder, server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
-class Target:
-    """Answers by path; what it gets is kept by path. `/echo` sends back all it got, in many spellings."""
-
-    def __init__(self) -> None:
-        self.got: dict[str, bytearray] = {}
-        self.url = ""
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
-        head = f"{request.method} {request.raw_path}\r\n".encode()
-        head += b"".join(name + b": " + value + b"\r\n" for name, value in request.raw_headers)
-        path = "/" + request.path.split("/")[1]
-        self.got.setdefault(path, bytearray()).extend(head + b"\r\n" + body)
-        if path == "/token":
-            return web.json_response({"access_token": "issued-token", "expires_in": 300})
-        if path == "/slow":
-            await asyncio.sleep(5)
-        if path != "/echo":
-            return web.json_response({"ok": True})
-        seen = (head + body).decode("utf-8", "replace")
-        values = [value.decode("utf-8", "replace") for _, value in request.raw_headers] + [body.decode()]
-        echo = {
-            "seen": seen,
-            "base64": [base64.b64encode(v.encode()).decode() for v in values],
-            "shifted": [base64.b64encode(b"ab" + v.encode()).decode() for v in values],
-            "quoted": [urllib.parse.quote(v, safe="") for v in values],
-            **dict.fromkeys(values, 1),
-        }
-        return web.json_response(echo, status=400, reason="Bad Request")
-
-
-@asynccontextmanager
-async def serving(target: Target) -> AsyncIterator[None]:
-    runner = web.ServerRunner(web.Server(target.handle, access_log=None))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    target.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield
-    finally:
-        await runner.cleanup()
-
-
-def flows(url: str) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
-    """Inputs and headers by name: what could carry a secret out."""
-    get = {"authentication.type": "noAuth", "method": "GET"}
-    keys = {"headers.X-Key": "{{secrets.TOKEN}}", "headers.X-Quoted": "{{secrets.QUOTED}}"}
-    carried = "error.message + string(error.variables) + string(error)"
-    return {
-        "success": ({**get, **keys, "url": f"{url}/ok"}, {"resultExpression": "={done: body.ok}"}),
-        "plain": ({**get, "url": f"{url}/plain"}, {}),
-        "input error": ({**get, "url": "ftp://{{secrets.TOKEN}}"}, {}),
-        "wrong kind": ({**get, "url": f"{url}/ok", "headers": "{{secrets.TOKEN}}"}, {}),
-        "bad header": ({**get, "url": f"{url}/ok", "headers": '={"X {{secrets.TOKEN}}": "{{secrets.TOKEN}}"}'}, {}),
-        "bad url": ({**get, "url": f"{url}/a b?k={{{{secrets.TOKEN}}}}", "skipEncoding": "true"}, {}),
-        "echo": ({**get, **keys, "method": "POST", "url": f"{url}/echo", "body.k": "{{secrets.QUOTED}}"}, {}),
-        "basic": (
-            {
-                "authentication.type": "basic",
-                "authentication.username": "user",
-                "authentication.password": "{{secrets.PASSWORD}}",
-                "method": "GET",
-                "url": f"{url}/echo",
-            },
-            {},
-        ),
-        "oauth": (
-            {
-                "authentication.type": "oauth-client-credentials-flow",
-                "authentication.oauthTokenEndpoint": f"{url}/token",
-                "authentication.clientId": "id",
-                "authentication.clientSecret": "{{secrets.CLIENT}}",
-                "authentication.clientAuthentication": "credentialsBody",
-                "method": "GET",
-                "url": f"{url}/plain",
-            },
-            {},
-        ),
-        "oauth refused": (
-            {
-                "authentication.type": "oauth-client-credentials-flow",
-                "authentication.oauthTokenEndpoint": f"{url}/echo",
-                "authentication.clientId": "id",
-                "authentication.clientSecret": "{{secrets.CLIENT}}",
-                "authentication.clientAuthentication": "basicAuthHeader",
-                "method": "GET",
-                "url": f"{url}/plain",
-            },
-            {},
-        ),
-        "job error": (
-            {**get, **keys, "url": f"{url}/echo"},
-            {"errorExpression": f"=jobError({carried}, {{v: error}})"},
-        ),
-        "bpmn error": (
-            {**get, **keys, "url": f"{url}/echo"},
-            {"errorExpression": f'=bpmnError("CODE", {carried}, {{v: error}})'},
-        ),
-        "failing expression": ({**get, **keys, "url": f"{url}/echo"}, {"errorExpression": "=jobError(error)"}),
-        "timeout": ({**get, "url": f"{url}/slow?k={{{{secrets.TOKEN}}}}", "readTimeoutInSeconds": "1"}, {}),
-        "refused": ({**get, "url": "http://127.0.0.1:1/?k={{secrets.TOKEN}}"}, {}),
-        "missing": ({**get, **keys, "url": f"{url}/ok", "headers.X-No": "{{secrets.MISSING}}"}, {}),
+def _echo(request: Received) -> Reply:
+    """A target that gives back all it got, in several encodings, as an error."""
+    if request.target.startswith("/token"):
+        return Reply(body={"access_token": "issued", "expires_in": 300})
+    if request.target.startswith("/refused-token"):
+        return Reply(401, {"error": "bad client", "got": request.head.decode("latin-1") + request.body.decode()})
+    if request.target.startswith("/slow"):
+        return Reply(delay=3.0)
+    if request.target.startswith("/ok"):
+        return Reply(body={"fine": True})
+    all_of_it = request.head.decode("latin-1") + request.body.decode("utf-8", "replace")
+    body = {
+        "plain": all_of_it,
+        "headers": dict(request.headers),
+        "base64": base64.b64encode(request.body).decode(),
+        "values": list(SECRETS.values())[:2],
+        "shifted": [
+            base64.b64encode(b"x" * n + v.encode()).decode() for n in range(3) for v in list(SECRETS.values())[:2]
+        ],
+        "quoted": [quote_plus(v) for v in list(SECRETS.values())[:2]],
     }
+    return Reply(400, body)
 
 
-async def settled(engine: Engine, key: int) -> str:
-    """Waits until an instance has ended or stands at an incident."""
-    for _ in range(600):
-        incidents = await engine.search("incidents", filter={"processInstanceKey": str(key)})
-        if incidents.items:
-            return str(incidents.items[0]["errorMessage"])
-        found = await engine.search("process-instances", filter={"processInstanceKey": str(key)})
-        if found.items and found.items[0]["state"] != "ACTIVE":
-            return "ended"
-        await asyncio.sleep(0.05)
-    raise AssertionError("the instance neither ended nor failed")
+@dataclass(frozen=True)
+class Flow:
+    """One process of one job."""
+
+    name: str
+    inputs: dict[str, str]
+    headers: dict[str, str]
+    leaky: bool = False
 
 
-async def run_flows(engine: Engine, url: str) -> dict[str, str]:
-    keys = {}
-    for name, (inputs, headers) in flows(url).items():
-        ident = f"canary-{uuid.uuid4().hex[:10]}"
-        xml = process(ident, inputs, headers, retries=1, catch="CODE")
-        await engine.deploy([Resource(f"{ident}.bpmn", xml.encode())])
-        keys[name] = (await engine.create_process_instance(bpmn_process_id=ident)).process_instance_key
-    return {name: await settled(engine, key) for name, key in keys.items()}
-
-
-async def answers(port: int) -> dict[str, bytes]:
-    """What the endpoints say, by path."""
-    paths = (
-        *("/actuator", "/actuator/health", "/actuator/prometheus", "/actuator/metrics", "/actuator/loggers"),
-        *("/outbound", "/outbound/metrics", "/outbound/io.camunda:http-json:1"),
-    )
-    found = {}
-    async with aiohttp.ClientSession() as session:
-        for path in paths:
-            async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
-                found[path] = await answer.read()
-    return found
-
-
-@pytest.mark.real
-async def test_no_secret_leaves_by_any_exit(test_engine: EngineProcess, tmp_path: Path) -> None:
-    log = tmp_path / "gateway.log"
-    target = Target()
-    engine = await connect(
-        ConnectionSettings(grpc_address=test_engine.grpc_address, rest_address=test_engine.rest_address)
-    )
-    async with (
-        recorded(test_engine.grpc_port) as (grpc, grpc_port),
-        recorded(test_engine.http_port) as (rest, rest_port),
-        serving(target),
-    ):
-        gateway = Gateway(
-            log,
-            CAMUNDA_CLIENT_GRPCADDRESS=f"http://127.0.0.1:{grpc_port}",
-            CAMUNDA_CLIENT_RESTADDRESS=f"http://127.0.0.1:{rest_port}",
-            GATEWAY_LOG_LEVEL="trace",
-            **{f"SECRET_{name}": value for name, value in SECRETS.items()},
-        )
-        await gateway.start()
-        try:
-            ends = await run_flows(engine, target.url)
-            said = await answers(gateway.port)
-        finally:
-            code = await gateway.stop()
-    await engine.close()
-
-    assert code == 0
-    assert {name for name, end in ends.items() if end == "ended"} == {"success", "plain", "oauth", "bpmn error"}
-    assert "Secret with name 'MISSING' is not available" in ends["missing"]
-    assert "***" in ends["echo"]
-    assert "***" in ends["job error"]
-    exits = {
-        "output": log.read_bytes(),
-        "engine, gRPC": bytes(grpc.sent),
-        "engine, REST": bytes(rest.sent),
-        "target /plain": bytes(target.got["/plain"]),
-        **said,
+def _flows(base: str) -> list[Flow]:
+    """Success, failures of each kind, and expressions that try to carry secrets out."""
+    token, password = "{{secrets.TOKEN}}", "{{secrets.PASSWORD}}"
+    bearer = {"authentication.type": "bearer", "authentication.token": token}
+    basic = {"authentication.type": "basic", "authentication.username": "user", "authentication.password": password}
+    none = {"authentication.type": "noAuth"}
+    body = {"body": f'={{token: "{token}", password: "{password}"}}'}
+    oauth = {
+        "authentication.type": "oauth-client-credentials-flow",
+        "authentication.clientId": "client",
+        "authentication.clientSecret": "{{secrets.OAUTH}}",
+        "authentication.clientAuthentication": "credentialsBody",
+        "authentication.audience": "",
+        "authentication.scopes": "",
     }
-    assert all(exits.values()), [name for name, data in exits.items() if not data]
-    leaks = [
-        (name, exit_, form)
-        for name, secret in SECRETS.items()
-        for form in spellings(secret)
-        for exit_, data in exits.items()
-        if form in data
+    status = {"resultExpression": "={status: status}"}
+    carry = 'bpmnError("c", "m " + string(error), {leak: error, text: string(error)})'
+    job_error = 'jobError("m " + string(error) + error.message, {leak: error, again: response}, 0)'
+
+    def http(name: str, path: str, inputs: dict[str, str], headers: dict[str, str], method: str = "POST") -> Flow:
+        return Flow(name, {"url": f"{base}{path}", "method": method, **inputs}, headers)
+
+    def leaky(name: str, secret: str = password) -> Flow:
+        return Flow(f"leaky-{name}", {"do": name, "secret": secret}, {}, leaky=True)
+
+    return [
+        http("success", "/ok", {**bearer, **body}, status),
+        http("success-basic", "/ok", {**basic, **body, "headers": f'={{"X-Key": "{token}"}}'}, status),
+        http("success-oauth", "/ok", {**oauth, "authentication.oauthTokenEndpoint": f"{base}/token"}, status),
+        http("echo-bearer", "/echo", {**bearer, **body}, {}),
+        http(
+            "echo-basic", "/echo", {**basic, **body, "queryParameters": f'={{key: "{token}"}}'}, {"resultVariable": "r"}
+        ),
+        http("echo-bpmn", "/echo", {**bearer, **body}, {"errorExpression": carry}),
+        http("echo-job-error", "/echo", {**basic, **body}, {"errorExpression": job_error}),
+        http("oauth-refused", "/ok", {**oauth, "authentication.oauthTokenEndpoint": f"{base}/refused-token"}, {}),
+        http("timeout", "/slow?key={{secrets.OAUTH}}", {**bearer, "readTimeoutInSeconds": "1"}, {}, "GET"),
+        http("malformed-url", "/ok?key={{secrets.TOKEN}}&p={{secrets.PASSWORD}}", none, {}, "GET"),
+        http("unreachable", "", {**none, "url": "http://127.0.0.1:9/?key={{secrets.TOKEN}}"}, {}, "GET"),
+        http("bad-url", "", {**none, "url": "ftp://{{secrets.TOKEN}}/{{secrets.PASSWORD}}"}, {}, "GET"),
+        http("bad-method", "/ok", {**none, **body, "method": "{{secrets.TOKEN}}"}, {}),
+        http("bad-number", "/ok", {**none, "readTimeoutInSeconds": "{{secrets.TOKEN}}"}, {}),
+        http("bad-header", "/ok", {**none, "headers": f'={{"X {token}": "{password}"}}'}, {}),
+        http("bad-expression", "/ok", {**bearer, **body}, {"resultExpression": '={a: status + "x"}.b('}),
+        http("missing", "/ok", {**bearer, "body": "{{secrets.NOWHERE}}"}, {}),
+        http("provider-fails", "/ok", {**bearer, "body": "{{secrets.BROKEN}}"}, {}),
+        *(leaky(name) for name in ("raise", "chain", "log", "background", "exit")),
+        *(
+            Flow(f"{f.name}-2", f.inputs | {"secret": token}, f.headers, leaky=True)
+            for f in [leaky("raise"), leaky("log")]
+        ),
+        leaky("wait", "{{secrets.DRAIN}}"),
     ]
-    assert leaks == []
-    # The canaries sing: where secrets are meant to go, they were seen.
-    assert SECRETS["TOKEN"].encode() in target.got["/ok"]
-    assert base64.b64encode(f"user:{SECRETS['PASSWORD']}".encode()) in target.got["/echo"]
-    assert urllib.parse.quote_plus(SECRETS["CLIENT"]).encode() in target.got["/token"]
+
+
+def _provider_package(folder: Path) -> None:
+    """An installed secret provider that fails, as its metadata on the path says."""
+    (folder / "failing_vault.py").write_text(textwrap.dedent(_PROVIDER))
+    metadata = folder / "failing_vault-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: failing-vault\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[connector_gateway.secret_providers]\nvault = failing_vault:Failing\n")
+
+
+async def _started(work: Work, flows: list[Flow], http_type: str) -> None:
+    for flow in flows:
+        process_id = f"{work.type}-{flow.name}"
+        job_type = work.type if flow.leaky else http_type
+        model = process(process_id, flow.inputs, flow.headers, job_type=job_type, retries=1)
+        await work.engine.deploy([Resource(f"{process_id}.bpmn", model.encode())])
+        await work.engine.create_process_instance(bpmn_process_id=process_id, variables='{"id": 1}')
+
+
+async def _ended(works: list[Work], count: int) -> dict[str, dict[str, Any]]:
+    """The jobs of all flows, when all but the one that waits for the drain have ended."""
+    for _ in range(400):
+        jobs = [job for work in works for job in await work.jobs()]
+        if sum(job["state"] in {"COMPLETED", "FAILED", "ERROR_THROWN"} for job in jobs) >= count:
+            return {job["bpmnProcessId"]: job for job in jobs}
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"not all flows ended: {[(j['bpmnProcessId'], j['state']) for j in jobs]}")
+
+
+@pytest.mark.parametrize("rest", [False, True], ids=["gRPC", "REST"])
+async def test_no_secret_leaves_in_any_encoding(test_engine: EngineProcess, tmp_path: Path, *, rest: bool) -> None:
+    _provider_package(tmp_path)
+    mark = f"canary-{os.getpid()}-{'rest' if rest else 'grpc'}"
+    async with (
+        running(Stub()) as target,
+        Recorder(test_engine.grpc_port) as grpc,
+        Recorder(test_engine.http_port) as http,
+        client(test_engine) as port,
+    ):
+        target.answer = _echo
+        settings = {
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            "CONNECTOR_HTTP_REST_TYPE": f"{mark}-http",
+            "CAMUNDA_CLIENT_PREFERRESTOVERGRPC": str(rest).lower(),
+            "CAMUNDA_CONNECTOR_SECRETPROVIDER_ENVIRONMENT_PREFIX": "SECRET_",
+            "LOGGING_LEVEL_ROOT": "TRACE",
+            "GATEWAY_SHUTDOWN_GRACE": "300ms",
+            "PYTHONASYNCIODEBUG": "1",
+            **{f"SECRET_{name}": value for name, value in SECRETS.items()},
+        }
+        gateway = Gateway(
+            test_engine, mark, tmp_path, grpc_port=grpc.port, rest_port=http.port, settings=settings, connectors=LEAKY
+        )
+        works = [Work(port, test_engine, mark), Work(port, test_engine, f"{mark}-http")]
+        try:
+            await gateway.start()
+            flows = _flows(target.url())
+            await _started(works[0], flows, f"{mark}-http")
+            jobs = await _ended(works, len(flows) - 1)
+            exits = {path: await gateway.get(path) for path in _paths()}
+            _, code = await gateway.stop()
+        finally:
+            await gateway.kill()
+        assert code == 0
+        await _check_outcomes(mark, jobs, flows, target)
+        exits["output"] = gateway.output.read_bytes()
+        exits["REST to the engine"] = http.bytes()
+        if not rest:
+            exits["gRPC to the engine"] = grpc.bytes()
+        exits["incidents and variables in the engine"] = json.dumps(
+            [await w.jobs() for w in works], ensure_ascii=False
+        ).encode()
+        print({name: len(data) for name, data in exits.items()})
+        assert all(exits.values()), f"silent: {[name for name, data in exits.items() if not data]}"
+        leaks = {name: (found_in(data), _where(data)) for name, data in exits.items() if found_in(data)}
+        assert leaks == {}
+        sent = b"".join(r.head + r.body for r in target.received)
+        assert set(found_in(sent)) == {"TOKEN", "PASSWORD", "OAUTH"}, "the targets got what they were meant to get"
+
+
+def _paths() -> list[str]:
+    return [
+        *("/actuator", "/actuator/health", "/actuator/health/readiness", "/actuator/health/liveness"),
+        *("/actuator/prometheus", "/actuator/metrics", "/actuator/loggers", "/outbound", "/outbound/metrics", "/"),
+    ]
+
+
+def _where(data: bytes) -> list[str]:
+    """The surroundings of what was found, for the report of a failure."""
+    places = []
+    for value in SECRETS.values():
+        for form in spellings(value):
+            if (at := data.find(form)) >= 0:
+                places.append(data[max(0, at - 300) : at + 100].decode(errors="replace"))
+    return places[:5]
+
+
+async def _check_outcomes(mark: str, jobs: dict[str, dict[str, Any]], flows: list[Flow], target: Stub) -> None:
+    """That the flows did what they are there for: else their silence would prove nothing."""
+    states = {flow.name: jobs[f"{mark}-{flow.name}"]["state"] for flow in flows}
+    completed = {name for name, state in states.items() if state == "COMPLETED"}
+    assert completed == {"success", "success-basic", "success-oauth", "leaky-log", "leaky-log-2", "leaky-background"}
+    assert states["echo-bpmn"] == "ERROR_THROWN"
+    echoed = jobs[f"{mark}-echo-bearer"]["errorMessage"]
+    assert "***" in echoed
+    assert "Fetching secrets failed" in jobs[f"{mark}-provider-fails"]["errorMessage"]
+    assert "NOWHERE" in jobs[f"{mark}-missing"]["errorMessage"]
+    assert any(request.target.startswith("/slow") for request in target.received)
+
+
+def test_the_canary_is_seen_in_each_spelling() -> None:
+    for name, value in SECRETS.items():
+        for form in spellings(value):
+            assert found_in(b"x" + form + b"y") == [name]
+        for shift in range(3):
+            assert name in found_in(base64.b64encode(b"-" * shift + value.encode() + b"tail"))
+    assert found_in(b"canary") == []
+    assert sys.executable

@@ -154,7 +154,7 @@ async def _killed_and_restarted(engine: EngineProcess, count: int, kills: int, s
         starting = asyncio.create_task(work.start(count, seconds=0.02))
         for n in range(kills):
             wanted = count * (n + 1) // (kills + 2)
-            await until(lambda wanted=wanted: gateway.calls().total() >= wanted, 120)  # type: ignore[misc]
+            await until(lambda wanted=wanted: gateway.calls().total() >= wanted, 120)
             await asyncio.sleep(chance.uniform(0, 0.1))
             await gateway.kill()
             await gateway.start()
