@@ -174,6 +174,7 @@ async def _started(work: Work, flows: list[Flow], http_type: str) -> None:
 
 async def _ended(works: list[Work], count: int) -> dict[str, dict[str, Any]]:
     """The jobs of all flows, when all but the one that waits for the drain have ended."""
+    jobs: list[dict[str, Any]] = []
     for _ in range(400):
         jobs = [job for work in works for job in await work.jobs()]
         if sum(job["state"] in {"COMPLETED", "FAILED", "ERROR_THROWN"} for job in jobs) >= count:
@@ -244,9 +245,8 @@ def _where(data: bytes) -> list[str]:
     """The surroundings of what was found, for the report of a failure."""
     places = []
     for value in SECRETS.values():
-        for form in spellings(value):
-            if (at := data.find(form)) >= 0:
-                places.append(data[max(0, at - 300) : at + 100].decode(errors="replace"))
+        found = [at for form in spellings(value) if (at := data.find(form)) >= 0]
+        places += [data[max(0, at - 300) : at + 100].decode(errors="replace") for at in found]
     return places[:5]
 
 
