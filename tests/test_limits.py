@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from gateway.limits import Backoff, Permits
 
 _STEPS = st.lists(
-    st.tuples(st.sampled_from(["take", "take now", "cancel", "give back", "turn"]), st.integers(0, 30)), max_size=60
+    st.tuples(
+        st.sampled_from(["take", "take now", "cancel", "give back", "give back and cancel", "turn"]), st.integers(0, 30)
+    ),
+    max_size=60,
 )
 
 
@@ -41,6 +44,10 @@ async def _play(limit: int, steps: list[tuple[str, int]]) -> None:
         elif step == "give back" and now:
             permits.give_back()
             now -= 1
+        elif step == "give back and cancel" and now and takers:  # who is served is cancelled in the same turn
+            permits.give_back()
+            now -= 1
+            takers[which % len(takers)][0].cancel()
         elif step == "give back" and takers:
             takers[which % len(takers)][1].set()
         elif step == "turn":
@@ -49,8 +56,6 @@ async def _play(limit: int, steps: list[tuple[str, int]]) -> None:
     permits.give_back(now)
     for task, release in takers:
         release.set()
-        if task.get_name().endswith("3"):
-            task.cancel()
     await asyncio.gather(*(task for task, _ in takers), return_exceptions=True)
     statistics = permits.statistics()
     assert (statistics.in_use, statistics.waiting, permits.free) == (0, 0, limit)

@@ -49,9 +49,9 @@ def red(tree: Path, tests: Iterable[str]) -> bool:
         )
     except subprocess.TimeoutExpired:
         return True
-    if done.returncode not in {0, 1} or " skipped" in done.stdout:
+    if done.returncode not in {0, 1, 2} or " skipped" in done.stdout:
         sys.exit(f"{' '.join(command)}: no result\n{done.stdout[-2000:]}{done.stderr[-1000:]}")
-    return done.returncode == 1
+    return done.returncode != 0
 
 
 def misfits(tree: Path, chosen: Iterable[Mutant]) -> list[str]:

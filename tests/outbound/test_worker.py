@@ -21,7 +21,7 @@ from gateway.engine import (
     Unavailable,
     Unimplemented,
 )
-from gateway.limits import Permits
+from gateway.limits import Permits, PermitStatistics
 from gateway.observe import Metrics
 from gateway.outbound import worker as worker_module
 from gateway.outbound.worker import HANDED_BACK
@@ -315,14 +315,14 @@ async def test_a_handler_that_ends_well_after_its_lease_is_not_believed(engine: 
 
 
 async def test_a_job_whose_lease_is_over_before_its_turn_is_not_started(engine: FakeEngine) -> None:
-    gate, total = Gate(), Permits(1)
-    engine.always["update"] = Unavailable("refused")
+    gate, total, clock = Gate(), Permits(1), Time()
     await total.take()
-    async with working(gate.__call__, engine, timeout=0.2, total=total):
+    async with working(gate.__call__, engine, total=total, now=clock):
         engine.streams[0].push(job())
-        await asyncio.sleep(0.4)
+        await until(lambda: total.statistics().waiting == 1)
+        clock.at += 301  # before any sweep has seen it
         total.give_back()
-        await asyncio.sleep(0.05)
+        await until(lambda: total.statistics() == PermitStatistics(1, 0, 0))
         assert gate.calls == 0
 
 
