@@ -54,7 +54,7 @@ async def _play(limit: int, steps: list[tuple[str, int]]) -> None:
             await asyncio.sleep(0)
         assert 0 <= permits.statistics().in_use <= limit
     permits.give_back(now)
-    for task, release in takers:
+    for _task, release in takers:
         release.set()
     await asyncio.gather(*(task for task, _ in takers), return_exceptions=True)
     statistics = permits.statistics()
