@@ -153,6 +153,16 @@ class Work:
 
         return [job for job in await asyncio.to_thread(ask) if job["type"] == self.type]
 
+    async def streams(self) -> int:
+        """How many streams of the type the engine has open."""
+
+        def ask() -> int:
+            with urllib.request.urlopen(f"{self._process.rest_address}/engine/counts", timeout=5) as answer:
+                queues = json.load(answer)["queues"]
+            return int(queues.get(self.type, {}).get("streams", 0))
+
+        return await asyncio.to_thread(ask)
+
     async def states(self) -> "Counter[str]":
         return Counter(job["state"] for job in await self.jobs())
 

@@ -1,6 +1,7 @@
 """The worker of one job type: bounded, never stuck, whatever the engine or a handler does."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from functools import partial
@@ -599,6 +600,14 @@ async def test_plain_functions_run_in_the_bounded_pool_and_block_nobody(engine: 
         assert worst < 0.045
 
 
+async def _stubborn(end: asyncio.Event) -> None:
+    """Swallows every cancellation until `end`, or for two seconds."""
+    last = time.monotonic() + 2.0
+    while not end.is_set() and (left := last - time.monotonic()) > 0:
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            await asyncio.wait_for(end.wait(), left)
+
+
 async def test_a_handler_that_swallows_its_cancellation_is_abandoned_once(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -607,11 +616,7 @@ async def test_a_handler_that_swallows_its_cancellation_is_abandoned_once(
     end = asyncio.Event()
 
     async def stubborn(context: sdk.JobContext) -> str:
-        while not end.is_set():
-            try:
-                await end.wait()
-            except asyncio.CancelledError:
-                continue
+        await _stubborn(end)
         return "late"
 
     with structlog.testing.capture_logs() as logs:
@@ -638,11 +643,7 @@ async def test_an_abandoned_job_that_is_still_ours_fails_with_a_retry_less(
     end = asyncio.Event()
 
     async def stubborn(context: sdk.JobContext) -> None:
-        while not end.is_set():
-            try:
-                await end.wait()
-            except asyncio.CancelledError:
-                continue
+        await _stubborn(end)
 
     async with working(stubborn, engine, timeout=1.0, max_run=0.2):
         engine.streams[0].push(job(retries=3))
