@@ -38,6 +38,7 @@ def dev(
     app.mask_settings(settings, masker)
     metrics = Metrics(physical_tenant_id=settings.client.physical_tenant_id)
     configure_logging(settings, sys.stderr, mask=masker, count=metrics.logged)
+    app.log_uncaught()
     if settings.gateway.log.level is None:
         set_level("ROOT", "warn")  # the narration on stdout says the rest
     return app.run_loop(_Dev(folder, settings, connectors, masker, metrics).run(start, variables))
