@@ -225,10 +225,15 @@ async def test_more_jobs_than_permits_are_all_done_and_never_more_at_once_than_p
     async with gateway(engine, slow, CAMUNDA_CLIENT_WORKER_DEFAULTS_MAXJOBSACTIVE="4") as runtime:
         name = await deploy(engine, {}, {"resultExpression": "={seen: seen}"}, job_type=slow.type)
         found = await asyncio.gather(*(result(engine, name, n=n) for n in range(40)))
-        permits = runtime.outbound.workers[slow.type].permits.statistics()
+        permits = runtime.outbound.workers[slow.type].permits
+        for _ in range(200):  # a poll under way holds some more than the reader for its moment
+            if permits.statistics().in_use <= 1:
+                break
+            await asyncio.sleep(0.01)
+        at_rest = permits.statistics().in_use
     assert [f["seen"] for f in found] == list(range(40))
     assert peak == 4
-    assert permits.in_use <= 2  # what the readers hold
+    assert at_rest <= 1  # what the reader holds
 
 
 async def test_the_backlog_from_before_the_start_is_worked_too(engine: Engine, target: Target):
