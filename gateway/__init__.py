@@ -1,6 +1,6 @@
 """The public API for authors of connectors; everything else is the gateway's own.
 
-    from gateway import JobContext, NotBlank, outbound_connector
+    from gateway import InboundContext, JobContext, NotBlank, inbound_connector, outbound_connector
 
 `gateway.testing` is for their tests. The names are loaded when they are first used, so that `import gateway` costs nothing.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.sdk import (
+        ActivationConditionNotMet,
         AdHocSubProcessResponse,
         BpmnErrorThrown,
         CommandFailed,
@@ -16,23 +17,45 @@ if TYPE_CHECKING:
         ConnectorException,
         ConnectorInputException,
         ConnectorRetryException,
+        CorrelationFailed,
+        Delivery,
         Document,
         DocumentReturn,
         DocumentReturnFormat,
         ElementActivation,
+        ElementInstance,
+        EngineRefused,
         ExecutionFailed,
         Header,
+        InboundConnector,
+        InboundContext,
+        InboundElement,
+        InvalidInput,
         JobCompletionListener,
         JobContext,
         JobErrorRaised,
+        MessageAlreadyCorrelated,
+        MessageCorrelated,
+        MessagePublished,
         NotBlank,
         OutboundConnector,
+        Outcome,
+        Point,
+        ProcessInstanceCreated,
+        ProcessInstanceCreatedWithResult,
         Variable,
+        WebhookRefused,
+        WebhookRequest,
+        WebhookResponse,
+        Window,
+        inbound_connector,
         operation,
         outbound_connector,
+        webhook_connector,
     )
 
 __all__ = [
+    "ActivationConditionNotMet",
     "AdHocSubProcessResponse",
     "BpmnErrorThrown",
     "CommandFailed",
@@ -40,20 +63,41 @@ __all__ = [
     "ConnectorException",
     "ConnectorInputException",
     "ConnectorRetryException",
+    "CorrelationFailed",
+    "Delivery",
     "Document",
     "DocumentReturn",
     "DocumentReturnFormat",
     "ElementActivation",
+    "ElementInstance",
+    "EngineRefused",
     "ExecutionFailed",
     "Header",
+    "InboundConnector",
+    "InboundContext",
+    "InboundElement",
+    "InvalidInput",
     "JobCompletionListener",
     "JobContext",
     "JobErrorRaised",
+    "MessageAlreadyCorrelated",
+    "MessageCorrelated",
+    "MessagePublished",
     "NotBlank",
     "OutboundConnector",
+    "Outcome",
+    "Point",
+    "ProcessInstanceCreated",
+    "ProcessInstanceCreatedWithResult",
     "Variable",
+    "WebhookRefused",
+    "WebhookRequest",
+    "WebhookResponse",
+    "Window",
+    "inbound_connector",
     "operation",
     "outbound_connector",
+    "webhook_connector",
 ]
 
 

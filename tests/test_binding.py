@@ -2,6 +2,7 @@
 
 import base64
 import enum
+import math
 import re
 import time
 from collections.abc import Callable
@@ -204,6 +205,13 @@ def test_a_value_of_the_wrong_kind_is_named_by_its_path_and_type(annotation: Any
 )
 def test_without_a_known_type_only_the_path_is_named(annotation: Any, given: Any) -> None:
     assert field_refusal(annotation, given).startswith("Json object contains an invalid field: x")
+
+
+@pytest.mark.parametrize(
+    "value", [math.inf, -math.inf, math.nan, Decimal("Infinity"), Decimal("NaN"), Decimal("1e5000")]
+)
+def test_what_is_no_finite_number_is_no_integer(value: Any) -> None:
+    assert field_refusal(int, value) == "Json object contains an invalid field: x. It Must be `Integer`"
 
 
 @given(

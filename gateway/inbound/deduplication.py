@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.inbound.elements import DEDUPLICATION_EXCLUDED, InboundElement
+from gateway.inbound.elements import DEDUPLICATION_EXCLUDED
+from gateway.sdk import InboundElement
 
 Format = Literal["8.8", "8.9", "8.10"]
 

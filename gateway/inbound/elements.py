@@ -4,12 +4,12 @@ Source: the original's connector runtime, discovery of `zeebe:property` elements
 that cannot be used is reported as invalid, with the reason; the rest of the process works.
 """
 
-import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway import bpmn
 from gateway.durations import parse_milliseconds
+from gateway.sdk import InboundElement, Point
 
 INBOUND_TYPE = "inbound.type"
 
@@ -40,71 +40,6 @@ DEDUPLICATION_EXCLUDED = RUNTIME_PROPERTIES | {
 _KINDS = frozenset({"startEvent", "intermediateCatchEvent", "boundaryEvent", "receiveTask"})
 
 
-class Point(enum.Enum):
-    """What an event does at an element."""
-
-    START = "start"  # creates an instance of the element's own version
-    MESSAGE_START = "message start"  # publishes a message that starts an instance
-    MESSAGE = "message"  # publishes a message to a waiting instance
-
-
-@dataclass(frozen=True, slots=True)
-class InboundElement:
-    """One element that waits for events, in one version of a process."""
-
-    element_id: str
-    element_name: str | None
-    kind: str  # the BPMN tag: `startEvent`, ...
-    point: Point
-    bpmn_process_id: str
-    process_name: str | None
-    version: int
-    process_definition_key: int
-    tenant_id: str
-    properties: Mapping[str, str] = field(hash=False)
-    message_name: str | None = None
-    message_ttl_ms: int | None = None
-    attached_to: str | None = None
-    in_event_sub_process: bool = False
-    template_id: str | None = None
-    template_version: str | None = None
-
-    @property
-    def type(self) -> str:
-        """The connector type."""
-        return self.properties[INBOUND_TYPE]
-
-    @property
-    def activation_condition(self) -> str | None:
-        """The FEEL condition under which an event is for this element; blank counts as absent."""
-        own = self.properties.get("activationCondition")
-        return _given(own) or _given(self.properties.get("inbound.activationCondition"))
-
-    @property
-    def correlation_key_expression(self) -> str | None:
-        return self.properties.get("correlationKeyExpression")
-
-    @property
-    def message_id_expression(self) -> str | None:
-        return _given(self.properties.get("messageIdExpression"))
-
-    @property
-    def consume_unmatched(self) -> bool:
-        return self.properties.get("consumeUnmatchedEvents", "").strip().lower() == "true"
-
-    @property
-    def synchronous_response(self) -> bool:
-        return self.properties.get("synchronousResponse", "").strip().lower() == "true"
-
-    @property
-    def result_variable(self) -> str | None:
-        return _given(self.properties.get("resultVariable"))
-
-    @property
-    def result_expression(self) -> str | None:
-        return _given(self.properties.get("resultExpression"))
-
-
 @dataclass(frozen=True, slots=True)
 class InvalidElement:
     """An element that says it is inbound, but cannot be used."""
@@ -116,10 +51,6 @@ class InvalidElement:
     tenant_id: str
     reason: str
     properties: Mapping[str, str] = field(hash=False)
-
-
-def _given(text: str | None) -> str | None:
-    return text if text and text.strip() else None
 
 
 def inbound_elements(

@@ -1,152 +1,19 @@
-"""What the author of a connector sees.
-
-A connector is one function; its pydantic model is its form:
-
-    class Weather(BaseModel):
-        city: NotBlank
-        unit: Literal["C", "F"] = "C"
-
-    @outbound_connector("Weather", type="acme:weather:1")
-    async def weather(request: Weather, job: JobContext) -> dict[str, Any]:
-        reply = await job.http.get("https://weather.example/v1", params={"q": request.city})
-        reply.raise_for_status()
-        return reply.json()
-
-What it returns is the response that `resultVariable` and `resultExpression` see. What it raises becomes a failed job:
-
-    Exception                        error.type        retries          error.code, error.variables
-    ├── ConnectorException           its Java name     one less         as given
-    │   └── ConnectorRetryException  its Java name     as given         code as given
-    ├── ConnectorInputException      its Java name     0: an incident   none
-    ├── HttpError of `job.http`      ConnectorException one less        its own: the status, the response
-    │   └── HttpInputError           ConnectorInputException 0          none
-    └── anything else                its Python name   one less         none
-
-An exception whose direct cause (`raise ... from`) is a ConnectorInputException counts as one.
-"""
+"""What the author of an outbound connector sees: the context of a job, responses, how a job can end, the declaration."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Protocol, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, AliasChoices, AliasPath, BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel
 
-from gateway.documents import Document, Documents
+from gateway.documents import Documents
+from gateway.sdk.fields import Header, Variable, field_keys
 
 if TYPE_CHECKING:
     from gateway.engine import Job
     from gateway.http_client import HttpClient
-
-__all__ = [
-    "AdHocSubProcessResponse",
-    "BpmnErrorThrown",
-    "CommandFailed",
-    "CommandIgnored",
-    "ConnectorException",
-    "ConnectorInputException",
-    "ConnectorRetryException",
-    "Document",
-    "DocumentReturn",
-    "DocumentReturnFormat",
-    "ElementActivation",
-    "ExecutionFailed",
-    "Header",
-    "JobCompletionListener",
-    "JobContext",
-    "JobErrorRaised",
-    "NotBlank",
-    "OutboundConnector",
-    "Variable",
-    "operation",
-    "outbound_connector",
-]
-
-# ---- errors ----------------------------------------------------------------------------------------------------------
-
-
-class ConnectorException(Exception):  # noqa: N818 - users match on these names
-    """The call failed; the job is failed with one retry less. `code` and `variables` become `error.code` and
-    `error.variables` of the error expression. The message and the variables are masked, the code is not.
-    """
-
-    java_type: ClassVar[str] = "io.camunda.connector.api.error.ConnectorException"
-
-    def __init__(
-        self, message: str = "", *, code: str | None = None, variables: Mapping[str, Any] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.variables = variables
-
-
-class ConnectorRetryException(ConnectorException):
-    """As ConnectorException, but says itself how many retries are left and how long to wait.
-
-    retries: sent as given (None: one less than the job has); backoff: None for the header `retryBackoff`.
-    """
-
-    java_type: ClassVar[str] = "io.camunda.connector.api.error.ConnectorRetryException"
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        code: str | None = None,
-        retries: int | None = None,
-        backoff: timedelta | None = None,
-    ) -> None:
-        super().__init__(message, code=code)
-        self.retries = retries
-        self.backoff = backoff
-
-
-class ConnectorInputException(Exception):  # noqa: N818
-    """The input is wrong and stays wrong: never retried, an incident at once."""
-
-    java_type: ClassVar[str] = "io.camunda.connector.api.error.ConnectorInputException"
-
-
-# ---- fields ----------------------------------------------------------------------------------------------------------
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise PydanticCustomError("not_blank", "must not be blank")
-    return value
-
-
-class NotBlankMark:
-    """Marks a field that must not be blank, so that a missing one is reported in the same words."""
-
-
-NotBlank = Annotated[str, AfterValidator(_not_blank), NotBlankMark()]
-"""Text with at least one character that is no white space. A missing or null one is refused in the same words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """Binds a parameter to one job variable: `Annotated[int, Variable("limit")]`. An empty name: all variables as one object.
-
-    The name is the rest of a JSON pointer: dots are part of it, `order/id` is a member of a member. A parameter with a default is
-    not required.
-    """
-
-    name: str = ""
-    required: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """Binds a parameter to one task header: `Annotated[str, Header("mode")]`. Headers are plain text, never secrets."""
-
-    name: str
-    required: bool = True
-
 
 # ---- responses -------------------------------------------------------------------------------------------------------
 
@@ -430,13 +297,6 @@ def _parameter(function: Callable[..., Any], name: str, annotation: Any, service
         f"{getattr(function, '__qualname__', function)}: parameter '{name}' must be a pydantic model, a JobContext, or "
         f"annotated with Variable or Header, but is {annotation!r}"
     )
-
-
-def field_keys(name: str, field: FieldInfo) -> tuple[str, ...]:
-    """The JSON keys under which a model's field is looked for, the first one found counts."""
-    alias = field.validation_alias if field.validation_alias is not None else field.alias
-    choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
-    return tuple(str(c.path[0]) if isinstance(c, AliasPath) else c for c in choices)
 
 
 def _fetched(operations: list[Operation]) -> tuple[str, ...]:
