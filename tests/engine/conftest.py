@@ -1,16 +1,19 @@
-from collections.abc import AsyncIterator
-from typing import Literal
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Literal, TypeVar
 from uuid import uuid4
 
 import pytest
 
-from gateway.engine import Engine
+from gateway.engine import Engine, Unavailable
 from gateway.engine.cluster import connect
 from gateway.engine.settings import ConnectionSettings
 from tests.engine.gateway_stub import StubGateway
 from tests.real.processes import EngineProcess
 
 Door = Literal["grpc", "rest"]
+T = TypeVar("T")
 
 
 def settings_for(engine: EngineProcess, door: Door = "grpc") -> ConnectionSettings:
@@ -19,19 +22,39 @@ def settings_for(engine: EngineProcess, door: Door = "grpc") -> ConnectionSettin
     )
 
 
+@asynccontextmanager
+async def connected(settings: ConnectionSettings) -> AsyncIterator[Engine]:
+    """A client that is closed with the block however it ends: one left open would fail the test that comes next."""
+    client = await connect(settings)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def asked_again(ask: Callable[[], Awaitable[T]], *, attempts: int = 8) -> T:
+    """Asks as the job flow does, again where the connection is broken: a channel may hand out a connection that it has not
+    seen break yet. The last Unavailable is raised.
+    """
+    for attempt in range(1, attempts):
+        try:
+            return await ask()
+        except Unavailable:
+            await asyncio.sleep(0.05 * attempt)
+    return await ask()
+
+
 @pytest.fixture(params=["grpc", "rest"])
 async def engine(request: pytest.FixtureRequest, test_engine: EngineProcess) -> AsyncIterator[Engine]:
     """A client of the test engine, once by gRPC and once by REST."""
-    client = await connect(settings_for(test_engine, request.param))
-    yield client
-    await client.close()
+    async with connected(settings_for(test_engine, request.param)) as client:
+        yield client
 
 
 @pytest.fixture
 async def grpc_engine(test_engine: EngineProcess) -> AsyncIterator[Engine]:
-    client = await connect(settings_for(test_engine))
-    yield client
-    await client.close()
+    async with connected(settings_for(test_engine)) as client:
+        yield client
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import stat
 import traceback
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_an
 
 from gateway.engine import DeadlineExceeded, Engine, Unauthenticated, Unavailable
 from gateway.engine.auth import FixedCredentials, OidcCredentials, basic_credentials, make_credentials
-from gateway.engine.cluster import connect
 from gateway.engine.settings import AuthSettings, ClientAssertionSettings, ConnectionSettings, SettingsError
+from tests.engine.conftest import connected
 from tests.engine.gateway_stub import StatusError, StubGateway, until
 from tests.engine.token_server import TokenServer
 from tests.real.processes import free_port
@@ -67,6 +68,14 @@ async def oidc(server: TokenServer, clock: Clock) -> AsyncIterator[Callable[...,
 
 
 Make = Callable[..., OidcCredentials]
+
+
+@asynccontextmanager
+async def closing(credentials: OidcCredentials) -> AsyncIterator[OidcCredentials]:
+    try:
+        yield credentials
+    finally:
+        await credentials.close()
 
 
 def settings_for(server: TokenServer) -> AuthSettings:
@@ -395,13 +404,12 @@ async def test_the_token_server_may_ask_for_a_client_certificate(authority: trus
     authority.issue_cert("me").private_key_and_cert_chain_pem.write_to_path(tmp_path / "me.pem")
     async with TokenServer(tls) as server:
         trusting = replace(settings_for(server), truststore_path=tmp_path / "ca.pem", token_fetch_max_retries=0)
-        known = OidcCredentials(replace(trusting, keystore_path=tmp_path / "me.pem"))
-        assert await known.authorization(5) == "Bearer token-1"
-        await known.close()
-        for stranger in (OidcCredentials(trusting), OidcCredentials(replace(trusting, truststore_path=None))):
-            with pytest.raises(Unavailable, match="cannot be reached"):
-                await stranger.authorization(5)
-            await stranger.close()
+        async with closing(OidcCredentials(replace(trusting, keystore_path=tmp_path / "me.pem"))) as known:
+            assert await known.authorization(5) == "Bearer token-1"
+        for settings in (trusting, replace(trusting, truststore_path=None)):
+            async with closing(OidcCredentials(settings)) as stranger:
+                with pytest.raises(Unavailable, match="cannot be reached"):
+                    await stranger.authorization(5)
 
 
 # ---- with the engine
@@ -409,9 +417,9 @@ async def test_the_token_server_may_ask_for_a_client_certificate(authority: trus
 
 @pytest.fixture
 async def engine(server: TokenServer, stub: StubGateway) -> AsyncIterator[Engine]:
-    engine = await connect(ConnectionSettings(grpc_address=f"http://127.0.0.1:{stub.port}", auth=settings_for(server)))
-    yield engine
-    await engine.close()
+    settings = ConnectionSettings(grpc_address=f"http://127.0.0.1:{stub.port}", auth=settings_for(server))
+    async with connected(settings) as engine:
+        yield engine
 
 
 async def test_calls_carry_the_token(stub: StubGateway, server: TokenServer, engine: Engine) -> None:

@@ -1,7 +1,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -20,12 +19,11 @@ from gateway.engine import (
 )
 from gateway.engine._proto import gateway_pb2 as pb
 from gateway.engine.auth import FixedCredentials
-from gateway.engine.cluster import connect
 from gateway.engine.grpc import TOPOLOGY, GrpcCommands
 from gateway.engine.settings import ConnectionSettings
 from gateway.engine.transport import ChannelSettings, GrpcioTransport, Liveness
 from tests.engine import models
-from tests.engine.conftest import settings_for
+from tests.engine.conftest import asked_again, connected
 from tests.engine.gateway_stub import StatusError, StubGateway, until
 from tests.proxy import FaultProxy
 from tests.real.processes import EngineProcess, free_port, running_engine
@@ -52,6 +50,10 @@ class CountingCredentials(FixedCredentials):
 @pytest.fixture
 def credentials() -> CountingCredentials:
     return CountingCredentials()
+
+
+def through(proxy: FaultProxy) -> ConnectionSettings:
+    return ConnectionSettings(grpc_address=f"http://127.0.0.1:{proxy.port}")
 
 
 @pytest.fixture
@@ -186,8 +188,7 @@ async def test_a_create_is_sent_once_however_its_connection_ends(stub: StubGatew
         await asyncio.Event().wait()
 
     stub.answers["CreateProcessInstance"] = never
-    async with FaultProxy(stub.port) as proxy:
-        engine = await connect(ConnectionSettings(grpc_address=f"http://127.0.0.1:{proxy.port}"))
+    async with FaultProxy(stub.port) as proxy, connected(through(proxy)) as engine:
         for cut in (proxy.reset, proxy.drop):
             stub.calls.clear()
             creating = asyncio.create_task(engine.create_process_instance(bpmn_process_id="p"))
@@ -196,11 +197,8 @@ async def test_a_create_is_sent_once_however_its_connection_ends(stub: StubGatew
             with pytest.raises(Unavailable) as caught:
                 await creating
             assert caught.value.may_have_arrived
-            with suppress(Unavailable):  # the channel may still be finding out
-                await engine.topology()
-            await engine.topology()
+            await asked_again(engine.topology)
             assert stub.methods().count("CreateProcessInstance") == 1
-        await engine.close()
 
 
 # ---- against the test engine
@@ -242,40 +240,38 @@ async def test_a_stream_that_nobody_reads_stalls_and_its_jobs_go_elsewhere(grpc_
 @pytest.mark.real
 async def test_streams_and_calls_come_back_after_the_engine_restarted() -> None:
     port = free_port()
-    with running_engine("--grpc", str(port)) as first:
-        engine = await connect(settings_for(first))
-        await engine.deploy([models.one_task("restarted")])
-        reading = asyncio.create_task(engine.stream_jobs(JobActivation("restarted", "w", 60_000)).read())
-        await asyncio.sleep(0.3)
-    with pytest.raises(Unavailable):
-        await reading
-    with pytest.raises(Unavailable):
-        await engine.topology()
-    with running_engine("--grpc", str(port)):
-        start = monotonic()
-        while True:
-            try:
-                await engine.deploy([models.one_task("restarted")])
-                break
-            except Unavailable:
-                await asyncio.sleep(0.05)
-        assert monotonic() - start < 5.5
-        stream = engine.stream_jobs(JobActivation("restarted", "w", 60_000))
-        reading = asyncio.create_task(stream.read())
-        await asyncio.sleep(0.3)
-        await engine.create_process_instance(bpmn_process_id="restarted")
-        job = await reading
-        assert job is not None
-        assert job.bpmn_process_id == "restarted"
-        await engine.close()
+    async with connected(ConnectionSettings(grpc_address=f"http://127.0.0.1:{port}")) as engine:
+        with running_engine("--grpc", str(port)):
+            await engine.deploy([models.one_task("restarted")])
+            reading = asyncio.create_task(engine.stream_jobs(JobActivation("restarted", "w", 60_000)).read())
+            await asyncio.sleep(0.3)
+        with pytest.raises(Unavailable):
+            await reading
+        with pytest.raises(Unavailable):
+            await engine.topology()
+        with running_engine("--grpc", str(port)):
+            start = monotonic()
+            while True:
+                try:
+                    await engine.deploy([models.one_task("restarted")])
+                    break
+                except Unavailable:
+                    await asyncio.sleep(0.05)
+            assert monotonic() - start < 5.5
+            stream = engine.stream_jobs(JobActivation("restarted", "w", 60_000))
+            reading = asyncio.create_task(stream.read())
+            await asyncio.sleep(0.3)
+            await engine.create_process_instance(bpmn_process_id="restarted")
+            job = await reading
+            assert job is not None
+            assert job.bpmn_process_id == "restarted"
 
 
 @pytest.mark.real
 async def test_a_lost_reply_may_be_asked_for_again_and_then_the_job_is_gone(
     test_engine: EngineProcess, unique: str
 ) -> None:
-    async with FaultProxy(test_engine.grpc_port) as proxy:
-        engine = await connect(ConnectionSettings(grpc_address=f"http://127.0.0.1:{proxy.port}"))
+    async with FaultProxy(test_engine.grpc_port) as proxy, connected(through(proxy)) as engine:
         await engine.deploy([models.one_task(unique)])
         await engine.create_process_instance(bpmn_process_id=unique)
         (job,) = await engine.activate_jobs(JobActivation(unique, "w", 60_000), 1, request_timeout_ms=5000)
@@ -288,5 +284,4 @@ async def test_a_lost_reply_may_be_asked_for_again_and_then_the_job_is_gone(
         assert caught.value.may_have_arrived
         proxy.heal()
         with pytest.raises(NotFound):
-            await engine.complete_job(job.key, "{}")
-        await engine.close()
+            await asked_again(lambda: engine.complete_job(job.key, "{}"))

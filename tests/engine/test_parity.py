@@ -21,9 +21,9 @@ from gateway.engine import (
     JobActivation,
     NotFound,
 )
-from gateway.engine.cluster import connect
 from gateway.engine.embedded import EmbeddedEngine, VirtualClock
 from gateway.engine.settings import ConnectionSettings
+from tests.engine.conftest import connected
 from tests.engine.embedded.conftest import EngineControls
 from tests.engine.embedded.driver import World, seen
 from tests.engine.embedded.models import (
@@ -90,10 +90,8 @@ async def embedded_world() -> AsyncIterator[World]:
 
 async def real_world(running: EngineProcess) -> AsyncIterator[World]:
     settings = ConnectionSettings(grpc_address=running.grpc_address, rest_address=running.rest_address)
-    engine = await connect(settings)
-    async with aiohttp.ClientSession() as session:
+    async with connected(settings) as engine, aiohttp.ClientSession() as session:
         yield World(engine, RestControls(running.rest_address, session), f"parity-{uuid.uuid4().hex[:8]}-")
-    await engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from gateway.engine import (
     Unimplemented,
 )
 from gateway.engine.auth import FixedCredentials
-from gateway.engine.cluster import Cluster, connect
+from gateway.engine.cluster import Cluster
 from gateway.engine.rest import RestCommands, RestQueries
 from gateway.engine.rest_session import RestSession
 from tests.engine import models
-from tests.engine.conftest import settings_for
+from tests.engine.conftest import connected, settings_for
 from tests.engine.rest_stub import RestStub
 from tests.real.processes import EngineProcess, running_engine
 
@@ -291,8 +291,7 @@ def newer_engine(test_engine: EngineProcess) -> Iterator[EngineProcess]:
 
 @pytest.mark.real
 async def test_expressions_are_evaluated_from_8_9_on(newer_engine: EngineProcess) -> None:
-    engine = await connect(settings_for(newer_engine, "rest"))
-    assert await engine.evaluate_expression('={a: 1 + 1, b: ["x"]}') == {"a": 2, "b": ["x"]}
-    with pytest.raises(InvalidArgument):
-        await engine.evaluate_expression("=1 +")
-    await engine.close()
+    async with connected(settings_for(newer_engine, "rest")) as engine:
+        assert await engine.evaluate_expression('={a: 1 + 1, b: ["x"]}') == {"a": 2, "b": ["x"]}
+        with pytest.raises(InvalidArgument):
+            await engine.evaluate_expression("=1 +")
