@@ -339,7 +339,7 @@ def _integer(value: Any, path: Path) -> Any:
         if _WHOLE.fullmatch(text):
             return int(text)
         raise invalid_field(path, "Integer")
-    if isinstance(value, (float, Decimal)) and math.isfinite(value) and abs(Decimal(value).adjusted()) < _MAX_DIGITS:
+    if isinstance(value, (float, Decimal)) and math.isfinite(value) and Decimal(value).adjusted() < _MAX_DIGITS:
         return int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
