@@ -218,10 +218,14 @@ async def test_the_context_tells_how_long_the_job_is_ours() -> None:
     async def variables() -> str:
         return '{"a":1}'
 
+    async def secret(name: str) -> str:
+        return f"value of {name}"
+
     job = JobContext(
         None,  # type: ignore[arg-type]
         headers={"h": "x"},
         variables=variables,
+        secret=secret,
         http=None,  # type: ignore[arg-type]
         documents=None,  # type: ignore[arg-type]
         now=lambda: clock[0],
@@ -229,6 +233,7 @@ async def test_the_context_tells_how_long_the_job_is_ours() -> None:
     )
     assert (job.remaining, job.headers["h"], job.document_return_format) == (30.0, "x", None)
     assert await job.variables() == '{"a":1}'
+    assert await job.secret("KEY") == "value of KEY"
     clock[0] = 200.0
     assert job.remaining == 0.0
 

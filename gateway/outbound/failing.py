@@ -57,10 +57,21 @@ class JobSecrets:
             self._text = text
         return self._text
 
+    async def get(self, name: str) -> str:
+        """One secret by its name. Raises SecretUnavailable also when the job may not use it, and what a provider raises."""
+        if name not in self._used:
+            allowed = await self._allow()
+            value = await self._source.get(name, self._context) if allowed(name) else None
+            if value is None:
+                raise secrets.SecretUnavailable(name)
+            self._used[name] = value
+            self._mask = None  # made before this value was known
+        return self._used[name]
+
     async def mask(self) -> Callable[[str], str]:
-        """Masks the values that the job's variables refer to, and those that were put into them. Raises what a provider raises."""
+        """Masks the values that the job's variables refer to, and those that were given out. Raises what a provider raises."""
         if self._mask is None:
-            if not secrets.mentions(self._job.variables):
+            if not self._used and not secrets.mentions(self._job.variables):
                 return _unmasked
             allowed = await self._allow()
             values = await self._source.values(self._job.variables, self._context, allowed, self._used)

@@ -90,6 +90,13 @@ class _Work:
         except SecretUnavailable as e:
             raise InputRefused(str(e)) from None
 
+    async def secret(self, name: str) -> str:
+        """One secret by its name, for the connector."""
+        try:
+            return await self.secrets.get(name)
+        except SecretUnavailable as e:
+            raise sdk.ConnectorInputException(str(e)) from None
+
 
 class Handler:
     """Handles the jobs of one connector. `service`: what the connector's own service gave, if it names one."""
@@ -181,6 +188,7 @@ class Handler:
             work.job,
             headers=work.plan.headers,
             variables=work.variables,
+            secret=work.secret,
             http=self._environment.http,
             documents=self._environment.documents,
             now=self._environment.now,

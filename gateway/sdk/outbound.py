@@ -66,7 +66,17 @@ class DocumentReturn:
 class JobContext:
     """The job at hand: its facts, and what a connector may use. Made for one job, not to be kept."""
 
-    __slots__ = ("_deadline", "_now", "_variables", "document_return_format", "documents", "headers", "http", "job")
+    __slots__ = (
+        "_deadline",
+        "_now",
+        "_secret",
+        "_variables",
+        "document_return_format",
+        "documents",
+        "headers",
+        "http",
+        "job",
+    )
 
     def __init__(
         self,
@@ -74,6 +84,7 @@ class JobContext:
         *,
         headers: Mapping[str, str],
         variables: Callable[[], Awaitable[str]],
+        secret: Callable[[str], Awaitable[str]],
         http: "HttpClient",
         documents: Documents,
         now: Callable[[], float],
@@ -87,6 +98,7 @@ class JobContext:
         self.documents: Final = documents
         self.document_return_format: Final = document_return_format
         self._variables = variables
+        self._secret = secret
         self._now = now
         self._deadline = deadline
 
@@ -96,6 +108,14 @@ class JobContext:
         Raises ConnectorInputException for a secret that no provider has.
         """
         return await self._variables()
+
+    async def secret(self, name: str) -> str:
+        """The value of a secret by its name, as `{{secrets.NAME}}` would give it. Masked in how the job fails and in the log.
+
+        A job may use the secrets that its element's inputs name in the deployed model, unless the filter is switched off
+        (Camunda docs, "Manage secrets"). Raises ConnectorInputException for one that it may not use or no provider has.
+        """
+        return await self._secret(name)
 
     @property
     def remaining(self) -> float:

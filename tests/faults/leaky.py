@@ -26,6 +26,10 @@ async def subject(job: JobContext) -> Any:
                 raise ValueError(secret)
             except ValueError as e:
                 raise ConnectorRetryException(f"again {secret!r} {json.dumps(secret)}", retries=0) from e
+        case "by-name":
+            secret = await job.secret("PASSWORD")
+            log.warning("by its name the secret is %s", secret)
+            raise ConnectorException(f"by name {secret}")
         case "log":
             log.warning("the secret is %s", secret)
             log.error("as an object: %r", {"secret": secret})

@@ -150,6 +150,7 @@ def _flows(base: str) -> list[Flow]:
             Flow(f"{f.name}-2", f.inputs | {"secret": token}, f.headers, leaky=True)
             for f in [leaky("raise"), leaky("log")]
         ),
+        Flow("leaky-by-name", {"do": "by-name", "secret": "none", "unread": password}, {}, leaky=True),
         leaky("wait", "{{secrets.DRAIN}}"),
     ]
 
@@ -258,6 +259,7 @@ async def _check_outcomes(mark: str, jobs: dict[str, dict[str, Any]], flows: lis
     assert states["echo-bpmn"] == "ERROR_THROWN"
     echoed = jobs[f"{mark}-echo-bearer"]["errorMessage"]
     assert "***" in echoed
+    assert jobs[f"{mark}-leaky-by-name"]["errorMessage"].startswith("by name ***")
     assert "Fetching secrets failed" in jobs[f"{mark}-provider-fails"]["errorMessage"]
     assert "NOWHERE" in jobs[f"{mark}-missing"]["errorMessage"]
     assert any(request.target.startswith("/slow") for request in target.received)

@@ -18,7 +18,8 @@ from gateway.sdk import (
     JobContext,
     Variable,
 )
-from gateway.secrets import SecretFilter, Secrets
+from gateway.secrets import Masker, SecretFilter, Secrets
+from tests.flow.models import process
 from tests.outbound.models import Vault, error_of, failed, handled, job_with
 
 INPUT = "io.camunda.connector.api.error.ConnectorInputException"
@@ -239,3 +240,105 @@ async def test_without_a_mention_of_secrets_nobody_is_asked() -> None:
     hidden = JobSecrets(Secrets([Vault()]), Never(None), job)  # type: ignore[arg-type]
     assert await hidden.replaced() is job.variables
     assert (await hidden.mask())("secret") == "secret"
+
+
+# ---- secrets by their names ------------------------------------------------------------------------------------------
+
+
+def by_name(*names: str) -> Any:
+    """A connector that fails with the secrets in its message."""
+
+    async def function(job: JobContext) -> None:
+        values = [await job.secret(name) for name in names]
+        raise ConnectorException(f"with {values}", variables={"of": values})
+
+    return function
+
+
+def naming(source: str) -> SecretFilter:
+    """The filter in mode STRICT, for a model whose element has one input."""
+
+    async def xml(key: int) -> str:
+        return process("p", {"neverFetched": source}, {})
+
+    return SecretFilter(xml, delays=())
+
+
+async def test_a_secret_that_the_model_names_is_given_once_and_masked_in_the_failed_job_and_the_log() -> None:
+    vault = Vault(KEY="t0psecret")
+    with capture_logs() as logs:
+        command = await failed(
+            by_name("KEY", "KEY"), job_with(), providers=[vault], secret_filter=naming("{{secrets.KEY}}")
+        )
+    assert error_of(command)["message"] == "with ['***', '***']"
+    assert error_of(command)["variables"] == {"of": ["***", "***"]}
+    assert command.retries == 2
+    assert vault.asked == ["KEY"]
+    assert [line["message"] for line in logs if line["log_level"] == "error"] == ["with ['***', '***']"]
+    assert "t0psecret" not in f"{logs} {command}"
+
+
+@pytest.mark.parametrize(
+    ("source", "values", "asked"), [("{{secrets.OTHER}}", {"KEY": "t0psecret"}, []), ("{{secrets.KEY}}", {}, ["KEY"])]
+)
+async def test_a_secret_that_the_job_may_not_use_is_as_unavailable_as_one_that_nobody_has(
+    source: str, values: dict[str, str], asked: list[str]
+) -> None:
+    vault = Vault(**values)
+    command = await failed(by_name("KEY"), job_with(), providers=[vault], secret_filter=naming(source))
+    assert error_of(command) == {"type": INPUT, "message": "Secret with name 'KEY' is not available"}
+    assert (command.retries, vault.asked) == (0, asked)
+
+
+async def test_a_connector_may_do_without_a_secret_that_is_not_there() -> None:
+    async def function(job: JobContext) -> str:
+        try:
+            return await job.secret("KEY")
+        except ConnectorInputException:
+            return "none"
+
+    answer, _ = await handled(function, job_with(), providers=[Vault()])
+    assert answer.response == "none"
+
+
+async def test_a_secret_fetched_after_a_text_was_masked_is_masked_in_the_next() -> None:
+    hidden = JobSecrets(
+        Secrets([Vault(A="first one", B="second one")]), naming("{{secrets.A}} {{secrets.B}}"), job_with()
+    )
+    assert (await hidden.mask())("first one, second one") == "first one, second one"
+    await hidden.get("A")
+    assert (await hidden.mask())("first one, second one") == "***, second one"
+    await hidden.get("B")
+    assert (await hidden.mask())("first one, second one") == "***, ***"
+
+
+async def test_a_secret_by_its_name_is_the_one_that_the_variables_got() -> None:
+    vault = Vault(T="the old one")
+
+    async def function(request: Request, job: JobContext) -> bool:
+        vault.values["T"] = "the new one"
+        return bool(await job.secret("T") == request.a)
+
+    answer, _ = await handled(function, job_with({"a": "{{secrets.T}}"}), providers=[vault])
+    assert answer.response is True
+
+
+async def test_a_secret_by_its_name_is_masked_in_what_connectors_log() -> None:
+    masker = Masker()
+    await JobSecrets(Secrets([Vault(KEY="t0psecret")], masker), naming("{{secrets.KEY}}"), job_with()).get("KEY")
+    assert masker("logged: t0psecret") == "logged: ***"
+
+
+async def test_an_error_expression_sees_a_secret_by_its_name_masked() -> None:
+    headers = {"errorExpression": '=bpmnError("C", error.message)'}
+    answer, _ = await handled(by_name("KEY"), job_with(headers=headers), providers=[Vault(KEY="t0psecret")])
+    assert answer.command.message == "with ['***']"  # type: ignore[union-attr]
+
+
+async def test_while_the_model_cannot_be_read_a_job_that_asks_for_a_secret_keeps_its_retries() -> None:
+    async def away(key: int) -> str:
+        raise Unavailable("no engine")
+
+    command = await failed(by_name("KEY"), job_with(), secret_filter=SecretFilter(away, delays=()))
+    assert (command.retries, command.backoff_ms) == (3, 5000)
+    assert error_of(command)["message"] == "Error retrieving secret keys: no engine"

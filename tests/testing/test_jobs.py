@@ -83,6 +83,17 @@ async def test_variables_may_be_text_and_secrets_are_put_in() -> None:
     assert dict(http.requests[0].headers)["Authorization"] == "Bearer t0p"
 
 
+async def test_a_connector_gets_a_secret_by_its_name_and_a_failure_shows_none() -> None:
+    @outbound_connector("Keyed", type="acme:keyed:1")
+    async def keyed(job: JobContext) -> None:
+        raise ConnectorException(f"refused {await job.secret('KEY')}")
+
+    assert (await run_job(keyed, secrets={"KEY": "t0psecret"})).error["message"] == "refused ***"
+    missing = await run_job(keyed)
+    assert missing.error["message"] == "Secret with name 'KEY' is not available"
+    assert (missing.retries, type(missing.exception)) == (0, ConnectorInputException)
+
+
 async def test_a_failed_job_tells_all_that_the_engine_would_get() -> None:
     http = FakeHttp(lambda request: (503, {"why": "closed"}))
     headers = {"retryBackoff": "PT5S"}
