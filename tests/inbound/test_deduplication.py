@@ -13,7 +13,7 @@ from gateway.inbound.deduplication import (
     property_hash,
     scoped,
 )
-from gateway.inbound.elements import InboundElement, Point
+from gateway.sdk import InboundElement, Point
 
 WEBHOOK = {
     "inbound.type": "io.camunda:webhook:1",
