@@ -11,7 +11,16 @@ from structlog.testing import capture_logs
 
 from gateway import registry
 from gateway.config import ConfigurationError, load
-from gateway.registry import Registered, connectors_in, load_file, load_module, named_types, outbound_connectors
+from gateway.registry import (
+    Registered,
+    RegisteredInbound,
+    connectors_in,
+    inbound_connectors,
+    load_file,
+    load_module,
+    named_types,
+    outbound_connectors,
+)
 from gateway.sdk import OutboundConnector, outbound_connector
 
 SOURCE = """
@@ -181,3 +190,69 @@ def test_without_discovery_only_what_the_command_line_names_stays(
     offer(monkeypatch, one=f"{__name__}:installed")
     environ: dict[str, Any] = configured(CONNECTOR_OUTBOUND_DISCOVERY_DISABLED="false")
     assert [one.type for one in found(environ, own(tmp_path))] == ["own:1"]
+
+
+# ---- inbound -----------------------------------------------------------------------------------------------------------
+
+INBOUND_MODULE = """
+from gateway import InboundContext, JobContext, WebhookRequest, WebhookResponse, inbound_connector, outbound_connector, webhook_connector
+
+@inbound_connector("Ticker", type="acme:ticker:1")
+async def ticker(source: InboundContext) -> None: ...
+
+@webhook_connector("Hook", type="acme:hook:1", deduplication=("inbound.context",))
+async def hook(request: WebhookRequest) -> WebhookResponse: ...
+
+@outbound_connector("Out", type="acme:out:1")
+async def out(job: JobContext) -> None: ...
+"""
+
+
+def _inbound(tmp_path: Path, environ: dict[str, str]) -> list[RegisteredInbound]:
+    file = tmp_path / "mine_inbound.py"
+    file.write_text(INBOUND_MODULE)
+    return inbound_connectors(load(environ, directory=tmp_path), [str(file)])
+
+
+def _own(found: list[RegisteredInbound]) -> dict[str, RegisteredInbound]:
+    return {one.type: one for one in found if one.type.startswith("acme")}
+
+
+def test_a_module_s_inbound_connectors_are_found_and_its_outbound_ones_are_not_among_them(tmp_path: Path) -> None:
+    found = _own(_inbound(tmp_path, {}))
+    assert found.keys() == {"acme:ticker:1", "acme:hook:1"}
+    assert found["acme:hook:1"].connector.webhook
+    assert all(one.enabled for one in found.values())
+
+
+def test_an_inbound_connector_s_type_can_be_replaced(tmp_path: Path) -> None:
+    assert "acme:other:1" in _own(_inbound(tmp_path, {"CONNECTOR_TICKER_TYPE": "acme:other:1"}))
+
+
+def test_inbound_connectors_are_disabled_by_their_own_list(tmp_path: Path) -> None:
+    found = _own(_inbound(tmp_path, {"CONNECTOR_INBOUND_DISABLED": "ACME:ticker:1"}))
+    assert [one.type for one in found.values() if one.enabled] == ["acme:hook:1"]
+
+
+def test_two_inbound_connectors_of_one_type_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Duplicate inbound connector registration for type: acme:hook:1"):
+        _inbound(tmp_path, {"CONNECTOR_TICKER_TYPE": "acme:hook:1"})
+
+
+def test_an_inbound_connector_can_be_named_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "named_inbound.py").write_text(INBOUND_MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    environ = {
+        "CONNECTOR_MINE_EXECUTABLE": "named_inbound:hook",
+        "CONNECTOR_MINE_TYPE": "acme:mine:1",
+        "CONNECTOR_MINE_DEDUPLICATION_PROPERTIES": "a, b.c",
+    }
+    (found,) = inbound_connectors(load(environ, directory=tmp_path))
+    assert (found.type, found.connector.name, found.connector.deduplication) == ("acme:mine:1", "MINE", ("a", "b.c"))
+
+
+def test_what_is_no_inbound_connector_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "not_inbound.py").write_text(INBOUND_MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"CONNECTOR_MINE_EXECUTABLE.*@inbound_connector.*not_inbound:out"):
+        inbound_connectors(load({"CONNECTOR_MINE_EXECUTABLE": "not_inbound:out"}, directory=tmp_path))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from gateway.config.model import AGENTIC, INBOUND, KeepEmpty, Later, Refused, Root, Section, Unused
+from gateway.config.model import AGENTIC, KeepEmpty, Later, Refused, Root, Section, Unused
 from gateway.config.sources import Property
 from gateway.config.values import uniform
 
@@ -187,7 +187,7 @@ _TRUST: Final = Unused("a Java trust store cannot be read: set SSL_CERT_FILE to 
 
 VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("CONNECTOR_OUTBOUND_(DISCOVERY_DISABLED|DISABLED|ENABLED)"),
-    Variable("CONNECTOR_INBOUND_(DISCOVERY_DISABLED|DISABLED|ENABLED)", INBOUND),
+    Variable("CONNECTOR_INBOUND_(DISCOVERY_DISABLED|DISABLED|ENABLED)"),
     Variable("CONNECTOR_HTTPS?_PROXY_(HOST|PORT|SCHEME|USER|PASSWORD)"),
     Variable("CONNECTOR_HTTPS?_PLAIN_PROXY_(HOST|PORT|SCHEME|USER|PASSWORD)", AGENTIC),
     Variable("CONNECTOR_HTTP_NON_PROXY_HOSTS"),
@@ -195,7 +195,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("CAMUNDA_CONNECTOR_HTTP_BLOCK_(URL|PORT|REGEX)_.+"),
     Variable("CONNECTOR_.+_(FUNCTION|INPUT_VARIABLES)"),
     Variable("CONNECTOR_.+_(TYPE|TIMEOUT)"),
-    Variable("CONNECTOR_.+_(EXECUTABLE|DEDUPLICATION_PROPERTIES)", INBOUND),
+    Variable("CONNECTOR_.+_(EXECUTABLE|DEDUPLICATION_PROPERTIES)"),
     Variable("CAMUNDA_CONNECTOR_RUNTIME_SAAS"),
     Variable("CAMUNDA_CLUSTER_ID|SECRETS_PROJECT_ID|SECRETS_PREFIX|CAMUNDA_CONNECTOR_SECRETS_CACHE_MILLIS", _STORES),
     Variable("CAMUNDA_CONNECTOR_VECTORDB_HTTP_PROXYSUPPORT_ENABLED", Later("vector databases are not yet supported")),

@@ -58,7 +58,6 @@ class KeepEmpty:
     """An empty value is a value, not the absence of one."""
 
 
-INBOUND: Final = Later("inbound connectors are not yet supported")
 AGENTIC: Final = Later("agentic AI connectors are not yet supported")
 FAN_OUT: Final = Later("answers are not yet merged over replicas")
 TENANTS: Final = Refused("more than one engine in one gateway is not supported: run one gateway per engine")
@@ -276,38 +275,41 @@ class SecretResolver(Section):
 
 
 class Polling(Section):
-    enabled: Annotated[Switch, INBOUND] = True
-    interval: Annotated[PositiveDuration, INBOUND] = parse_duration("5s")
-    initial_delay: Annotated[Duration, INBOUND] = parse_duration("0")
-    active_versions_enabled: Annotated[Switch, INBOUND] = True
+    enabled: Switch = True
+    interval: PositiveDuration = parse_duration("5s")
+    initial_delay: Duration = parse_duration("0")
+    active_versions_enabled: Switch = True
 
 
 class ProcessDefinitionSearch(Section):
-    page_size: Annotated[Count, INBOUND] = 200
+    page_size: Count = 200
 
 
 class ProcessDefinitionCache(Section):
-    enabled: Annotated[Switch, INBOUND] = True
-    max_size: Annotated[Integer, INBOUND] = 1000
+    enabled: Switch = True
+    max_size: Integer = 1000
 
 
 class InboundLog(Section):
-    size: Annotated[Count, INBOUND] = 100
+    size: Count = 100
 
 
 class InboundMessage(Section):
-    ttl: Annotated[Duration, INBOUND] = parse_duration("1h")
+    ttl: Duration = parse_duration("1h")
 
 
 class Inbound(Section):
+    """deduplication_format: of which release the executable ids, and the consumer groups named after them, are."""
+
+    deduplication_format: Annotated[Literal["8.8", "8.9", "8.10"], one_of("8.8", "8.9", "8.10")] = "8.10"
     process_definition_cache: ProcessDefinitionCache = ProcessDefinitionCache()
     log: InboundLog = InboundLog()
     message: InboundMessage = InboundMessage()
 
 
 class Webhook(Section):
-    enabled: Annotated[Switch, INBOUND] = True
-    append_physical_tenant_and_tenant_to_path: Annotated[Switch | None, INBOUND] = None
+    enabled: Switch = True
+    append_physical_tenant_and_tenant_to_path: Switch | None = None
 
 
 class VirtualThreads(Section):
@@ -598,6 +600,25 @@ class Jobs(Section):
     sync_threads: Count = 16
 
 
+class Events(Section):
+    """`gateway.inbound`: `max_in_flight` bounds the commands for events under way to the engine, over all connectors;
+    `activation`: whether a connector that cannot be activated takes the others of its process down, as in the original.
+    """
+
+    max_in_flight: Count = 1000
+    activation: Annotated[Literal["isolated", "all-or-nothing"], one_of("isolated", "all-or-nothing")] = "isolated"
+
+
+class Ingress(Section):
+    """`gateway.webhook`: what a sender may do. `public_url`: scheme and host as senders see them, for signatures over the URL."""
+
+    max_body_size: Size = 10 * 1024**2
+    body_timeout: PositiveDuration = parse_duration("30s")
+    max_in_flight: Count = 1000
+    public_url: Text | None = None
+    forwarded_headers: Switch = False
+
+
 class EngineAccess(Section):
     transport: Annotated[Literal["grpcio"], one_of("grpcio")] = "grpcio"
 
@@ -612,6 +633,8 @@ class Gateway(Section):
 
     shutdown: Shutdown = Shutdown()
     jobs: Jobs = Jobs()
+    inbound: Events = Events()
+    webhook: Ingress = Ingress()
     engine: EngineAccess = EngineAccess()
     log: Log = Log()
 
