@@ -30,5 +30,6 @@ check: install
 mutants: install # for each promise: a patch that breaks it, and its test goes red
 	$(BIN)/python -m tests.mutants.run
 
-accept: install # the black-box suite against the test engine
+accept: install # the black-box suites against the test engine and a real Kafka
 	cd tests && PATH="$(abspath $(BIN)):$$PATH" ENGINE_RUN="$(CURDIR)/tests/real/engine/run" python -m accept outbound --command "exec gateway run"
+	cd tests && PATH="$(abspath $(BIN)):$$PATH" ENGINE_RUN="$(CURDIR)/tests/real/engine/run" python -m accept.inbound --command "exec gateway run"
