@@ -144,8 +144,12 @@ class Paths:
             successor.activated()
         if not route.active:
             del self._routes[key]
-            self._vacant[key] = asyncio.Event()
-            asyncio.get_running_loop().call_later(_VACANT_SECONDS, self._vacant.pop, key, None)
+            self._vacant[key] = vacant = asyncio.Event()
+            asyncio.get_running_loop().call_later(_VACANT_SECONDS, self._forget, key, vacant)
+
+    def _forget(self, key: Key, vacant: asyncio.Event) -> None:
+        if self._vacant.get(key) is vacant:
+            del self._vacant[key]
 
     async def active(self, key: Key) -> Sequence[Executable]:
         """Who serves a path, in the order of registration.
@@ -328,7 +332,7 @@ class Ingress:
         for name, value in parse_qsl(query.partition("#")[0], keep_blank_values=True, errors="replace"):
             params.setdefault(name, value)
         url = self._root(request.scheme, headers) + path
-        return WebhookRequest(request.method, "/".join(request.match_info.values()), url, headers, params, raw)
+        return WebhookRequest(request.method, path, url, headers, params, raw)
 
     def _root(self, scheme: str, headers: Mapping[str, str]) -> str:
         """Scheme, host and port as the sender wrote them."""

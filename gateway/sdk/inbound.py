@@ -360,6 +360,47 @@ class WebhookResponse:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """The usual answer for an outcome: 200 without a body when the event is done, else what went wrong.
+
+        Where the engine is away the sender is asked to come again, and learns nothing of where it should be.
+        """
+        if outcome.done:
+            return cls()
+        match outcome:
+            case ActivationConditionNotMet():
+                return cls(422, {"consumeUnmatched": False})
+            case InvalidInput(message=message):
+                return cls(422, {"message": message})
+            case EngineRefused(status=status, message=message):
+                inner = outcome.away or status in {"UNKNOWN", "INTERNAL", "DATA_LOSS", "UNAUTHENTICATED"}
+                body = {"status": status, "message": "The engine did not take the event" if inner else message}
+                return cls(_HTTP_STATUS.get(status, 422), body, {"Retry-After": "5"} if outcome.away else {})
+            case _:
+                return cls(500)
+
+
+_HTTP_STATUS: Mapping[str, int] = {
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 412,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 416,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+}
+"""gRPC status names as HTTP statuses, as the original answers them."""
+
 
 @dataclass(frozen=True, slots=True)
 class InboundConnector:
