@@ -22,7 +22,7 @@ The errors, all raised by every implementation for the same reasons:
     └── EngineFailure               anything else the engine calls its own fault
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -221,8 +221,12 @@ class Commands(Protocol):
 
     async def topology(self, *, timeout: float | None = None) -> Topology: ...
 
-    def stream_jobs(self, activation: JobActivation) -> JobStream:
-        """Opens a stream of jobs at the moment they become available; no backlog. Errors come out of `read`."""
+    def stream_jobs(self, activation: JobActivation, *, on_silent: Callable[[], None] | None = None) -> JobStream:
+        """Opens a stream of jobs at the moment they become available; no backlog. Errors come out of `read`.
+
+        on_silent: called when its connection answers nothing any more and is replaced. Whoever gives it opens another stream and
+        reads this one on: jobs that were sent into the silence may still come through. Without it the stream breaks.
+        """
 
     async def activate_jobs(
         self, activation: JobActivation, max_jobs: int, *, request_timeout_ms: int = -1, timeout: float | None = None

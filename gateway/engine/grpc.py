@@ -4,7 +4,7 @@ Method paths, field names and status codes are those of Zeebe's public gateway p
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -113,8 +113,8 @@ class GrpcCommands:
 
     # ---- jobs
 
-    def stream_jobs(self, activation: JobActivation) -> JobStream:
-        return _GrpcJobStream(self, activation)
+    def stream_jobs(self, activation: JobActivation, *, on_silent: Callable[[], None] | None = None) -> JobStream:
+        return _GrpcJobStream(self, activation, on_silent)
 
     async def activate_jobs(
         self, activation: JobActivation, max_jobs: int, *, request_timeout_ms: int = -1, timeout: float | None = None
@@ -284,8 +284,9 @@ class GrpcCommands:
 class _GrpcJobStream:
     """A job stream; the call starts with the first `read`, with the credentials of that moment."""
 
-    def __init__(self, commands: GrpcCommands, activation: JobActivation) -> None:
+    def __init__(self, commands: GrpcCommands, activation: JobActivation, on_silent: Callable[[], None] | None) -> None:
         self._commands = commands
+        self._on_silent = on_silent
         self._request = pb.StreamActivatedJobsRequest(
             type=activation.type,
             worker=activation.worker,
@@ -313,7 +314,9 @@ class _GrpcJobStream:
         self._authorization, metadata, _ = await commands._authorized(commands._request_timeout)
         if self._cancelled:
             return None
-        self._stream = commands._transport.stream(_STREAM_ACTIVATED_JOBS, self._request, metadata=metadata)
+        self._stream = commands._transport.stream(
+            _STREAM_ACTIVATED_JOBS, self._request, metadata=metadata, on_silent=self._on_silent
+        )
         return self._stream
 
     def cancel(self) -> None:

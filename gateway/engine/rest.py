@@ -4,7 +4,7 @@ Paths, fields and statuses are those of Camunda's Orchestration Cluster REST API
 text they are, and come out of answers with every digit.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -228,7 +228,7 @@ class RestCommands:
 
     # ---- jobs
 
-    def stream_jobs(self, activation: JobActivation) -> JobStream:
+    def stream_jobs(self, activation: JobActivation, *, on_silent: Callable[[], None] | None = None) -> JobStream:
         return _NoStream()
 
     async def activate_jobs(

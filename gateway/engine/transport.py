@@ -7,6 +7,8 @@ A connection that forwards nothing any more (a dropped NAT entry, a dead host) l
 pings of HTTP/2 find it, but a server closes connections that ping more often than it allows (Zeebe: every 30 seconds).
 So the transport asks with a call: when a unary call got no answer in time, or nothing at all came for
 `Liveness.idle` seconds while streams are open. When that probe stays unanswered too, the connection is replaced.
+A network may come back, and then what the server sent into the silence arrives after all: streams whose owner
+wants that are read on for `Liveness.late` seconds.
 """
 
 import asyncio
@@ -57,9 +59,19 @@ class Transport(Protocol):
         """Sends one request once and gives the answer; DeadlineExceeded after `timeout` seconds."""
 
     def stream(
-        self, method: str, request: bytes, *, timeout: float | None = None, metadata: Metadata = ()
+        self,
+        method: str,
+        request: bytes,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+        on_silent: Callable[[], None] | None = None,
     ) -> ByteStream:
-        """Starts a call that answers with many messages; not reading them holds the server back."""
+        """Starts a call that answers with many messages; not reading them holds the server back.
+
+        on_silent: called when its connection is replaced because it answers nothing. The stream then stays open for a while
+        and gives what still comes through. Without it the stream breaks at that moment.
+        """
 
     def statistics(self) -> "TransportStatistics": ...
 
@@ -79,11 +91,17 @@ class TransportStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liveness:
-    """When a silent connection is asked, in seconds: worst case `idle` + `probe_timeout` until it is replaced."""
+    """When a silent connection is asked, in seconds: worst case `idle` + `probe_timeout` until it is replaced.
+
+    late: how long one that was replaced may still bring something. Once it has, it is closed when it had nothing more to
+    give for `lull` seconds.
+    """
 
     probe_method: str
     idle: float = 15.0
     probe_timeout: float = 5.0
+    late: float = 60.0
+    lull: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +146,7 @@ _NEVER_SENT: Final = (
     "DNS resolution failed",
     "empty address list",
 )
+_REPLACED: Final = "the connection to the engine answered nothing any more and was replaced"
 _LOCAL_CANCELLATION: Final = "Locally cancelled by application!"
 # A peer or proxy that resets one HTTP/2 stream breaks the connection to the engine, whatever code it chose.
 _BROKEN: Final = ("Received RST_STREAM", "Stream removed")
@@ -207,7 +226,8 @@ class _Connection:
         self.calls: set[grpc.aio.UnaryUnaryCall[bytes, bytes]] = set()
         self.last_received: float | None = None
         self.watched_since = asyncio.get_running_loop().time()
-        self.lost: str | None = None  # why it was closed, for the calls that it takes along
+        self.lost: str | None = None  # why it was given up, for the calls that it takes along
+        self.closed = False
 
     def unary(self, method: str) -> _UnaryCall:
         call = self.methods.get(method)
@@ -221,9 +241,25 @@ class _Connection:
     def silent_since(self) -> float:
         return max(self.last_received or 0.0, self.watched_since)
 
+    def give_up(self, reason: str) -> None:
+        """Ends the calls, and the streams of which nobody wants what may still come."""
+        self.lost = reason
+        for call in tuple(self.calls):
+            call.cancel()
+        for stream in tuple(self.streams):
+            if stream.on_silent is None:
+                stream.abandon()
+            else:
+                stream.on_silent()
+
+    def is_read_up(self) -> bool:
+        """Whether all streams wait for something to come, so that closing takes nothing along that was received."""
+        return all(stream.waiting for stream in self.streams)
+
     async def close(self, reason: str) -> None:
-        if self.lost is None:
-            self.lost = reason
+        if not self.closed:
+            self.closed = True
+            self.lost = self.lost or reason
             # Closing a channel does not end every call that waits on it, in older releases of grpcio.
             for stream in tuple(self.streams):
                 stream.abandon()
@@ -233,7 +269,14 @@ class _Connection:
 
 
 class _GrpcioStream:
-    def __init__(self, connection: _Connection, call: "grpc.aio.UnaryStreamCall[bytes, bytes]") -> None:
+    def __init__(
+        self,
+        connection: _Connection,
+        call: "grpc.aio.UnaryStreamCall[bytes, bytes]",
+        on_silent: Callable[[], None] | None,
+    ) -> None:
+        self.on_silent = on_silent
+        self.waiting = False
         self._connection = connection
         self._call = call
         self._cancelled = False
@@ -241,6 +284,7 @@ class _GrpcioStream:
 
     async def read(self) -> bytes | None:
         cancellations = _cancellations()
+        self.waiting = True
         try:
             message = await self._call.read()
         except asyncio.CancelledError:
@@ -259,6 +303,7 @@ class _GrpcioStream:
         if not isinstance(message, bytes):  # grpc.aio.EOF
             self._connection.streams.discard(self)
             return None
+        self.waiting = False
         self._connection.received()
         return message
 
@@ -298,6 +343,7 @@ class GrpcioTransport:
         self._connection = _Connection(settings)
         self._watchdog: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
+        self._late: dict[asyncio.Task[None], _Connection] = {}
         self._replaced = 0
         self._closed = False
 
@@ -325,14 +371,20 @@ class GrpcioTransport:
         return answer
 
     def stream(
-        self, method: str, request: bytes, *, timeout: float | None = None, metadata: Metadata = ()
+        self,
+        method: str,
+        request: bytes,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+        on_silent: Callable[[], None] | None = None,
     ) -> ByteStream:
         self._check(request)
         connection = self._connection
         call = connection.channel.unary_stream(method, None, None)(request, timeout=timeout, metadata=metadata)
         if not connection.streams:
             connection.watched_since = asyncio.get_running_loop().time()
-        stream = _GrpcioStream(connection, call)
+        stream = _GrpcioStream(connection, call, on_silent)
         if self._watchdog is None:
             self._watchdog = asyncio.create_task(self._watch(), name="engine connection watchdog")
         return stream
@@ -349,13 +401,15 @@ class GrpcioTransport:
 
     async def close(self) -> None:
         self._closed = True
-        tasks = [task for task in (self._watchdog, self._probe) if task is not None and not task.done()]
+        connections = (self._connection, *self._late.values())
+        tasks = [task for task in (self._watchdog, self._probe, *self._late) if task is not None and not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for stream in tuple(self._connection.streams):
-            stream.cancel()
-        await self._connection.close("the connection to the engine was closed")
+        for connection in connections:
+            for stream in tuple(connection.streams):
+                stream.cancel()
+            await connection.close("the connection to the engine was closed")
 
     def _check(self, request: bytes) -> None:
         if self._closed:
@@ -409,4 +463,22 @@ class GrpcioTransport:
             return
         self._connection = _Connection(self._settings)
         self._replaced += 1
-        await connection.close("the connection to the engine answered nothing any more and was replaced")
+        connection.give_up(_REPLACED)
+        closing = asyncio.create_task(self._close_late(connection), name="engine connection replaced")
+        self._late[closing] = connection
+        closing.add_done_callback(self._late.pop)
+
+    async def _close_late(self, connection: _Connection) -> None:
+        """Closes a replaced connection when nobody reads it any more, or nothing comes through it, or no more does."""
+        loop, liveness = asyncio.get_running_loop(), self._liveness
+        given_up = loop.time()
+        while connection.streams:
+            last = connection.last_received or 0.0
+            if last <= given_up:
+                over = loop.time() - given_up >= liveness.late
+            else:
+                over = loop.time() - last >= liveness.lull and connection.is_read_up()
+            if over:
+                break
+            await asyncio.sleep(liveness.lull / 4)
+        await connection.close(_REPLACED)

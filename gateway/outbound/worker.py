@@ -71,6 +71,15 @@ class Running:
 
 
 @dataclass(slots=True)
+class Reading:
+    """One stream. asked: when its last read began, or the one that the silence of its connection fell upon."""
+
+    stream: JobStream | None = None
+    asked: float = 0.0
+    silent: bool = False
+
+
+@dataclass(slots=True)
 class Liveness:
     """Monotonic times of the last read, success and error; how many handlers were abandoned."""
 
@@ -117,6 +126,7 @@ class Worker:
         # The read of a stream keeps a permit for as long as nothing comes: a pool of one would never get to its backlog.
         self._streaming = options.stream and options.max_jobs > 1
         self._stream: JobStream | None = None
+        self._silent: JobStream | None = None  # one whose connection was replaced, read on for what comes late
         self._draining = False
         self._stopped_reading = False
         self._was_full = False
@@ -147,8 +157,9 @@ class Worker:
             if self._now() - max(began, self.liveness.last_read or 0.0) >= silence:
                 break
             await asyncio.sleep(0.02)
-        if self._stream is not None:
-            self._stream.cancel()
+        for stream in (self._stream, self._silent):
+            if stream is not None:
+                stream.cancel()
         self._stopped_reading = True
         self._return_declined()
 
@@ -203,12 +214,15 @@ class Worker:
     async def _read_streams(self) -> None:
         """Keeps one stream open, with a pause that grows from 0.1 s to 3 s while the engine is away."""
         backoff = Backoff(0.1, 3.0, jitter=0.5)
+        # A silent stream keeps a permit for as long as it is read on: two would never get to their backlog.
+        reads_on = self.options.max_jobs > 2
         while not self._draining:
-            opened = self._now()
+            opened, reading = self._now(), Reading()
             try:
-                self._stream = self._commands.stream_jobs(self.options.activation)
+                on_silent = partial(self._read_another, reading) if reads_on else None
+                reading.stream = self._stream = self._commands.stream_jobs(self.options.activation, on_silent=on_silent)
                 self._look_now.set()  # what became available while no stream was open is in nobody's stream
-                await self._read(self._stream, backoff)
+                await self._read(reading, reading.stream, backoff)
             except Unimplemented:
                 log.info("the engine has no job streams, polling only", type=self.options.activation.type)
                 self._streaming, self._stream = False, None
@@ -216,14 +230,28 @@ class Worker:
             except Exception as e:
                 self._troubled("a job stream broke", e)
             finally:
-                if self._stream is not None:
-                    self._stream.cancel()
+                if reading.stream is not None:
+                    reading.stream.cancel()
+            if reading.silent:
+                return
             if self._now() - opened > _LIVED:
                 backoff.reset()
             if not self._draining:
                 self._meters.stream_recreated()
                 await asyncio.sleep(backoff.next())
         self._stream = None
+
+    def _read_another(self, reading: Reading) -> None:
+        """The connection of a stream answers nothing: another takes over, this one is read on until it breaks."""
+        if self._draining or reading.silent:
+            return
+        reading.silent = True
+        if self._silent is not None:
+            self._silent.cancel()
+        self._silent = reading.stream
+        self._meters.stream_recreated()
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.create_task(self._read_streams()))
 
     def _troubled(self, what: str, error: Exception) -> None:
         """An engine that is away is told of elsewhere; what a person has to mend is told once."""
@@ -235,17 +263,20 @@ class Worker:
             self._told = reason
             log.warning(what, type=self.options.activation.type, reason=reason)
 
-    async def _read(self, stream: JobStream, backoff: Backoff) -> None:
+    async def _read(self, reading: Reading, stream: JobStream, backoff: Backoff) -> None:
         while True:
             await self.permits.take()
             taken = True
             try:
-                asked = self._now()
+                if not reading.silent:
+                    reading.asked = self._now()
                 job = await stream.read()
                 if job is None:
                     return
                 backoff.reset()
-                began = self._lease_begin(asked, len(job.variables) + len(job.custom_headers) + _ENVELOPE_BYTES)
+                began = self._lease_begin(reading.asked, len(job.variables) + len(job.custom_headers) + _ENVELOPE_BYTES)
+                if reading.silent:
+                    began = reading.asked  # sent at any time since then
                 if self._draining:
                     self._decline(job)
                 else:

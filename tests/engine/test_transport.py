@@ -1,6 +1,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -24,7 +25,7 @@ from gateway.engine import (
 )
 from gateway.engine._proto import gateway_pb2 as pb
 from gateway.engine.grpc import TOPOLOGY
-from gateway.engine.transport import ChannelSettings, GrpcioTransport, Liveness, error_of_status
+from gateway.engine.transport import ByteStream, ChannelSettings, GrpcioTransport, Liveness, error_of_status
 from tests.engine.conftest import asked_again
 from tests.engine.gateway_stub import StatusError, StubGateway, until
 from tests.proxy import FaultProxy
@@ -34,7 +35,7 @@ PUBLISH = "/gateway_protocol.Gateway/PublishMessage"
 CREATE = "/gateway_protocol.Gateway/CreateProcessInstance"
 STREAM = "/gateway_protocol.Gateway/StreamActivatedJobs"
 PATIENT = Liveness(probe_method=TOPOLOGY)
-HASTY = Liveness(probe_method=TOPOLOGY, idle=0.4, probe_timeout=0.3)
+HASTY = Liveness(probe_method=TOPOLOGY, idle=0.4, probe_timeout=0.3, late=0.6, lull=0.2)
 
 
 @pytest.fixture
@@ -434,6 +435,116 @@ async def test_a_connection_still_being_made_is_not_replaced(proxy: FaultProxy, 
     await asyncio.sleep(HASTY.probe_timeout + 0.1)
     assert transport.statistics().replaced == 0
     assert proxy.accepted == 1
+
+
+# ---- what comes after the silence
+
+
+@dataclass
+class Feed:
+    """Gives a stream what is pushed; the numbers come as keys of jobs. `ended`: the server has seen the stream end."""
+
+    items: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
+    ended: bool = False
+
+    def push(self, *keys: int) -> None:
+        for key in keys:
+            self.items.put_nowait(key)
+
+    async def __call__(self, request: bytes) -> AsyncIterator[pb.ActivatedJob]:
+        try:
+            while True:
+                yield pb.ActivatedJob(key=await self.items.get())
+        finally:
+            self.ended = True
+
+
+async def key_from(stream: ByteStream) -> int:
+    message = await stream.read()
+    assert message is not None
+    return pb.ActivatedJob.FromString(message).key
+
+
+async def silenced(stub: StubGateway, proxy: FaultProxy, transport: GrpcioTransport) -> tuple[Feed, ByteStream]:
+    """A stream whose connection was replaced while the server went on sending."""
+    feed, told = Feed(), asyncio.Event()
+    stub.answers["StreamActivatedJobs"] = feed
+    stream = transport.stream(STREAM, b"", on_silent=told.set)
+    feed.push(1)
+    assert await key_from(stream) == 1
+    proxy.freeze()
+    feed.push(2, 3)
+    await asyncio.wait_for(told.wait(), 5)
+    return feed, stream
+
+
+async def test_what_was_sent_into_the_silence_comes_when_the_network_is_back(
+    stub: StubGateway, proxy: FaultProxy, transports: Make
+) -> None:
+    transport = transports(proxy.port, HASTY)
+    _, stream = await silenced(stub, proxy, transport)
+    await transport.unary(TOPOLOGY, b"", timeout=5)
+    proxy.heal()
+    assert [await key_from(stream), await key_from(stream)] == [2, 3]
+    assert transport.statistics().replaced == 1
+
+
+async def test_a_silent_stream_is_closed_when_it_has_nothing_more_to_give(
+    stub: StubGateway, proxy: FaultProxy, transports: Make
+) -> None:
+    feed, stream = await silenced(stub, proxy, transports(proxy.port, HASTY))
+    proxy.heal()
+    assert [await key_from(stream), await key_from(stream)] == [2, 3]
+    began = monotonic()
+    with pytest.raises(Unavailable, match="answered nothing"):
+        await stream.read()
+    assert monotonic() - began < HASTY.late
+    await until(lambda: feed.ended)
+
+
+async def test_a_silent_stream_is_not_closed_before_its_reader_had_all_that_came(
+    stub: StubGateway, proxy: FaultProxy, transports: Make
+) -> None:
+    _, stream = await silenced(stub, proxy, transports(proxy.port, HASTY))
+    proxy.heal()
+    assert await key_from(stream) == 2
+    await asyncio.sleep(HASTY.late + HASTY.lull * 2)
+    assert await key_from(stream) == 3
+
+
+async def test_a_connection_that_stays_silent_is_closed_after_a_while(
+    stub: StubGateway, proxy: FaultProxy, transports: Make
+) -> None:
+    _, stream = await silenced(stub, proxy, transports(proxy.port, HASTY))
+    began = monotonic()
+    with pytest.raises(Unavailable, match="answered nothing"):
+        await stream.read()
+    assert HASTY.late - 0.1 <= monotonic() - began < HASTY.late + 1
+    await until(lambda: proxy.connections <= 1)
+
+
+async def test_calls_under_way_end_with_the_silence_though_streams_are_read_on(
+    stub: StubGateway, proxy: FaultProxy, transports: Make
+) -> None:
+    stub.answers["PublishMessage"] = forever
+    transport = transports(proxy.port, HASTY)
+    await transport.unary(TOPOLOGY, b"", timeout=5)
+    waiting = asyncio.create_task(transport.unary(PUBLISH, b"", timeout=30))
+    await until(lambda: "PublishMessage" in stub.methods())
+    await silenced(stub, proxy, transport)
+    with pytest.raises(Unavailable, match="answered nothing"):
+        await waiting
+
+
+async def test_closing_ends_streams_of_replaced_connections_too(
+    stub: StubGateway, proxy: FaultProxy, transports: Make
+) -> None:
+    transport = transports(proxy.port, Liveness(probe_method=TOPOLOGY, idle=0.4, probe_timeout=0.3))
+    _, stream = await silenced(stub, proxy, transport)
+    pending = asyncio.create_task(stream.read())
+    await asyncio.sleep(0.05)
+    await transport.close()
+    assert await pending is None
 
 
 # ---- closing

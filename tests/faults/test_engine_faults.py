@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.rig import at_work, until
+from tests.faults.rig import Work, at_work, forward, until
 from tests.proxy import FaultProxy
 from tests.real.processes import EngineProcess, free_port, running_engine
 
@@ -150,6 +150,58 @@ async def test_a_silent_connection_is_noticed_within_thirty_seconds(
         print(f"a silent connection was replaced after {took:.1f} s")
         proxy.reset()  # else the engine would go on sending into the silence
         await work.until("COMPLETED", 11, seconds=30)
+
+
+async def _quiet(work: Work, seconds: float) -> int:
+    """Waits until the number of completed jobs has not grown for some seconds; that number."""
+    completed, since = -1, time.monotonic()
+    while time.monotonic() - since < seconds:
+        found = (await work.states())["COMPLETED"]
+        if found != completed:
+            completed, since = found, time.monotonic()
+        await asyncio.sleep(0.2)
+    return completed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("engine_run")
+async def test_an_engine_that_is_cut_off_for_half_a_minute_under_load_gets_all_its_work_done(
+    record_property: Any,
+) -> None:
+    """First refused, later silent. What was sent into the silence is done when that ends; what went into a connection that
+    just broke, when its lease does. No restart, no hand.
+    """
+    with running_engine() as engine:
+        async with FaultProxy(engine.grpc_port) as proxy, at_work(engine, grpc_port=proxy.port) as (gateway, work):
+
+            async def feed() -> None:
+                while work.started < 300:
+                    await work.start(5, seconds=0.2)
+                    await asyncio.sleep(0.55)
+
+            feeding = asyncio.create_task(feed())
+            await until(lambda: gateway.calls().total() >= 15, 10)
+            await proxy.refuse()
+            assert proxy.reset() > 0
+            await asyncio.sleep(3)
+            await proxy.accept()
+            await until(lambda: gateway.calls().total() >= 60, 10)
+            proxy.black_hole()
+            await asyncio.sleep(25)
+            done = (await work.states())["COMPLETED"]
+            proxy.heal()
+            await feeding
+            assert done < work.started == 300, "the silence was no silence"
+            late = 300 - await _quiet(work, 3)
+            await forward(engine, 310)
+            await work.until("COMPLETED", 300, seconds=15)
+            record_property("done_after_their_lease", late)
+            print(f"{late} of 300 jobs were done after their lease only")
+            assert late <= 10
+            calls = gateway.calls()
+            assert calls.keys() == {str(n) for n in range(300)}
+            assert calls.total() - 300 <= 20, "jobs were done twice that had not to be"
 
 
 async def _killed_and_restarted(engine: EngineProcess, count: int, kills: int, seed: int) -> tuple[float, int]:

@@ -58,6 +58,7 @@ class FakeStream:
         self.reads = 0
         self.given = 0
         self.cancelled = False
+        self.on_silent: Callable[[], None] | None = None
         self._items: asyncio.Queue[Job | EngineError | None] = asyncio.Queue()
 
     def push(self, *items: Job | EngineError | None) -> None:
@@ -121,8 +122,9 @@ class FakeEngine:
     async def update_job_timeout(self, job_key: int, timeout_ms: int, **rest: Any) -> None:
         await self._take("update", job_key, timeout_ms=timeout_ms, **rest)
 
-    def stream_jobs(self, activation: JobActivation) -> FakeStream:
+    def stream_jobs(self, activation: JobActivation, *, on_silent: Callable[[], None] | None = None) -> FakeStream:
         stream = FakeStream()
+        stream.on_silent = on_silent
         self.streams.append(stream)
         if self.refuse_streams is not None:
             stream.push(self.refuse_streams)

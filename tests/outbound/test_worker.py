@@ -272,6 +272,83 @@ async def test_what_a_person_has_to_mend_is_told_once(engine: FakeEngine) -> Non
     assert [entry["reason"] for entry in told] == ["tenant 'b' is not authorized"]
 
 
+# ---- silence ---------------------------------------------------------------------------------------------------------
+
+
+async def test_beside_a_silent_stream_another_is_opened_and_both_are_read(engine: FakeEngine) -> None:
+    async with working(_ok, engine):
+        silent = engine.streams[0]
+        assert silent.on_silent is not None
+        silent.on_silent()
+        silent.on_silent()
+        await until(lambda: len(engine.streams) == 2)
+        assert not silent.cancelled
+        silent.push(*(job() for _ in range(10)))
+        engine.streams[1].push(*(job() for _ in range(10)))
+        await until(lambda: len(engine.named("complete")) == 20)
+
+
+async def test_a_silent_stream_that_ends_is_not_opened_again(engine: FakeEngine) -> None:
+    async with working(_ok, engine) as worker:
+        engine.streams[0].on_silent()  # type: ignore[misc]
+        await until(lambda: len(engine.streams) == 2)
+        engine.streams[0].push(Unavailable("gone for good"))
+        await until(lambda: engine.streams[0].cancelled)
+        await asyncio.sleep(0.3)
+        assert len(engine.streams) == 2
+        await until(lambda: worker.permits.statistics().in_use == 1)
+
+
+async def test_only_one_silent_stream_is_read_on(engine: FakeEngine) -> None:
+    async with working(_ok, engine):
+        engine.streams[0].on_silent()  # type: ignore[misc]
+        await until(lambda: len(engine.streams) == 2)
+        engine.streams[1].on_silent()  # type: ignore[misc]
+        await until(lambda: len(engine.streams) == 3)
+        assert [stream.cancelled for stream in engine.streams] == [True, False, False]
+
+
+async def test_a_job_that_comes_late_is_taken_to_be_sent_when_the_silence_began(engine: FakeEngine) -> None:
+    clock, remaining = Time(), list[float]()
+
+    async def look(context: sdk.JobContext) -> None:
+        remaining.append(context.remaining)
+
+    async with working(look, engine, now=clock):
+        clock.at += 20
+        engine.streams[0].on_silent()  # type: ignore[misc]
+        await until(lambda: len(engine.streams) == 2)
+        clock.at += 30
+        engine.streams[0].push(job(), job())
+        await until(lambda: remaining == [250, 250])
+        engine.streams[1].push(job())
+        await until(lambda: len(remaining) == 3)
+        assert remaining[2] == 300
+        clock.at += 260
+        engine.streams[0].push(job())
+        await until(lambda: engine.streams[0].given == 3)
+        await asyncio.sleep(0.05)
+        assert len(remaining) == 3, "its lease is over"
+
+
+async def test_a_drain_hands_back_what_comes_late_and_ends_all_streams(engine: FakeEngine) -> None:
+    async with working(_ok, engine) as worker:
+        engine.streams[0].on_silent()  # type: ignore[misc]
+        await until(lambda: len(engine.streams) == 2)
+        stopping = asyncio.create_task(worker.stop_reading(silence=0.1))
+        await asyncio.sleep(0.02)
+        engine.streams[0].push(job(7))
+        await stopping
+        assert all(stream.cancelled for stream in engine.streams)
+        await until(lambda: engine.named("fail"))
+        assert [failed["key"] for failed in engine.named("fail")] == [7]
+
+
+async def test_a_worker_of_two_permits_gives_up_a_silent_stream_for_its_backlog(engine: FakeEngine) -> None:
+    async with working(_ok, engine, max_jobs=2):
+        assert engine.streams[0].on_silent is None
+
+
 # ---- leases ----------------------------------------------------------------------------------------------------------
 
 

@@ -226,7 +226,7 @@ class EmbeddedEngine:
 
     # -- jobs
 
-    def stream_jobs(self, activation: port.JobActivation) -> Stream:
+    def stream_jobs(self, activation: port.JobActivation, *, on_silent: Callable[[], None] | None = None) -> Stream:
         try:
             self._check_activation(activation, 1)
         except port.EngineError as error:
