@@ -5,6 +5,7 @@ Names and results are those of the original's correlation ("Inbound connectors: 
 
 import enum
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVa
 from pydantic import BaseModel
 
 from gateway.documents import Documents
+from gateway.sdk.errors import ConnectorInputException
 from gateway.webhooks import WebhookRequest
 
 if TYPE_CHECKING:
@@ -139,6 +141,26 @@ class Outcome:
     def done(self) -> bool:
         return self._done
 
+    def correlation(self) -> dict[str, Any] | None:
+        """What response expressions see as `correlation`: keys and tenant of what the event did; None if it did nothing."""
+        return None
+
+
+def _activated(element: InboundElement, **facts: Any) -> dict[str, Any]:
+    """The facts of a correlation, and where in which process it happened; no properties: they may hold secrets."""
+    return facts | {
+        "activatedElement": {
+            "elementId": element.element_id,
+            "elementName": element.element_name,
+            "elementType": element.kind,
+            "bpmnProcessId": element.bpmn_process_id,
+            "processName": element.process_name,
+            "version": element.version,
+            "processDefinitionKey": element.process_definition_key,
+            "tenantId": element.tenant_id,
+        }
+    }
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessInstanceCreated(Outcome):
@@ -148,6 +170,9 @@ class ProcessInstanceCreated(Outcome):
     element: InboundElement
     process_instance_key: int
     tenant_id: str
+
+    def correlation(self) -> dict[str, Any]:
+        return _activated(self.element, processInstanceKey=self.process_instance_key, tenantId=self.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +185,10 @@ class ProcessInstanceCreatedWithResult(Outcome):
     tenant_id: str
     variables: Mapping[str, Any]
 
+    def correlation(self) -> dict[str, Any]:
+        key, tenant = self.process_instance_key, self.tenant_id
+        return _activated(self.element, processInstanceKey=key, tenantId=tenant, variables=self.variables)
+
 
 @dataclass(frozen=True, slots=True)
 class MessagePublished(Outcome):
@@ -169,6 +198,9 @@ class MessagePublished(Outcome):
     element: InboundElement
     message_key: int
     tenant_id: str
+
+    def correlation(self) -> dict[str, Any]:
+        return _activated(self.element, messageKey=self.message_key, tenantId=self.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +212,10 @@ class MessageCorrelated(Outcome):
     process_instance_key: int
     message_key: int
     tenant_id: str
+
+    def correlation(self) -> dict[str, Any]:
+        instance, message = self.process_instance_key, self.message_key
+        return _activated(self.element, processInstanceKey=instance, messageKey=message, tenantId=self.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +415,39 @@ class WebhookResponse:
                 return cls(_HTTP_STATUS.get(status, 422), body, {"Retry-After": "5"} if outcome.away else {})
             case _:
                 return cls(500)
+
+    @classmethod
+    def described(cls, value: Any) -> Self:
+        """The answer that an expression describes: `{body, headers, statusCode}`, each may be missing; null is 200 without a body.
+
+        Raises ConnectorInputException when it describes none.
+        """
+        if value is None:
+            return cls()
+        if not isinstance(value, Mapping):
+            raise ConnectorInputException(f"expected {{body, headers, statusCode}}, but got {type(value).__name__}")
+        status, headers = _whole(value.get("statusCode")), value.get("headers") or {}
+        if not isinstance(headers, Mapping) or any(isinstance(each, (Mapping, list)) for each in headers.values()):
+            raise ConnectorInputException("headers: expected an object of texts")
+        texts = {str(name): _text(each) for name, each in headers.items() if each is not None}
+        return cls(200 if status is None else status, value.get("body"), texts)
+
+
+def _whole(value: Any) -> int | None:
+    """A number as JSON or text writes it."""
+    if value is None or type(value) is int:
+        return value
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not number.is_integer():
+        raise ConnectorInputException("statusCode: expected a whole number")
+    return int(number)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _HTTP_STATUS: Mapping[str, int] = {
