@@ -77,6 +77,8 @@ class Document:
         """The JSON object that stands for this document in variables."""
         return self._reference
 
+    __feel__ = reference  # what expressions see
+
     @property
     def content(self) -> bytes | None:
         """What was read before, None when nothing was."""

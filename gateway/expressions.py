@@ -4,13 +4,17 @@ Sources: Camunda docs, "Connectors: response mapping", "BPMN errors and failing 
 "Back-off", "createDocument". Compiled once per element; the job and the event flow share them.
 """
 
+import base64
 import math
+import mimetypes
 import random
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from gateway import feel, jsontext
+from gateway import feel, jsontext, sdk
+from gateway.documents import OCTET_STREAM, Document, Documents
 
 FORBIDDEN = "camunda.function.type"
 _MAX_CONTEXT = 2000
@@ -20,7 +24,14 @@ Upload = Callable[[Any], Awaitable[Any]]
 
 
 class ExpressionError(Exception):
-    """The expression does not parse or its evaluation failed; the text names expression, context and reason."""
+    """The expression does not parse or its evaluation failed; the text names expression, context and reason.
+
+    reason: the cause alone, without the data that the expression saw.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = message if reason is None else reason
 
 
 class NotAnObject(ExpressionError):  # noqa: N818 - reads as what it is
@@ -168,9 +179,9 @@ class _Expression:
         if isinstance(value, DocumentToCreate):
             raise NotAnObject(f"{self.kind} must not be a bare createDocument(...) call: put it inside of an object")
         if not isinstance(value, Mapping):
-            raise NotAnObject(
-                str(self._error(context, f"{self.kind} must return a JSON object, but got {_found(value)}"))
-            )
+            kind, shown = _found(value)
+            reason = f"{self.kind} must return a JSON object, but got {kind}"
+            raise NotAnObject(str(self._error(context, f"{reason}{shown}")), reason)
         try:
             if self._creates:
                 value = await _store(value, upload)
@@ -187,7 +198,7 @@ class _Expression:
         if len(shown) > _MAX_CONTEXT:
             shown = f"{shown[:_MAX_CONTEXT]}...(truncated)"
         return ExpressionError(
-            f"Failed to evaluate expression '{self._written}' in context '{shown}'. Reason: {reason}"
+            f"Failed to evaluate expression '{self._written}' in context '{shown}'. Reason: {reason}", reason
         )
 
 
@@ -215,6 +226,29 @@ def error_context(result: Any, retries: int) -> dict[str, Any]:
     return response_context(result) | {"job": {"retries": retries}}
 
 
+async def create_document(value: Any, documents: Documents) -> Document:
+    """What `createDocument` stores: base64 text, or `{content | data, name | fileName, contentType}`.
+
+    Raises ConnectorInputException for anything else, EngineError when the store does not take it.
+    """
+    if isinstance(value, str):
+        value = {"content": value}
+    if not isinstance(value, Mapping):
+        raise sdk.ConnectorInputException("createDocument: expected base64 text or an object with 'content'")
+    content = value.get("content")
+    if content is None:
+        content = value.get("data")
+    if not isinstance(content, str):
+        raise sdk.ConnectorInputException("createDocument: 'content' must be base64 text")
+    try:
+        data = base64.b64decode("".join(content.split()), validate=True)
+    except ValueError:
+        raise sdk.ConnectorInputException("createDocument: 'content' is no valid base64") from None
+    name = str(value.get("name") or value.get("fileName") or uuid.uuid4())
+    kind = str(value.get("contentType") or mimetypes.guess_type(name)[0] or OCTET_STREAM)
+    return await documents.create(data, content_type=kind, file_name=name)
+
+
 async def _store(value: Any, upload: Upload | None) -> Any:
     if isinstance(value, DocumentToCreate):
         if upload is None:
@@ -227,13 +261,13 @@ async def _store(value: Any, upload: Upload | None) -> Any:
     return value
 
 
-def _found(value: Any) -> str:
-    """The words for a result that is no object."""
+def _found(value: Any) -> tuple[str, str]:
+    """The words for a result that is no object: its kind, and the value, which may be somebody's secret."""
     try:
         found = feel.to_json(value)
     except RecursionError:
-        return "array"
-    return f"{_json_kind(found)}. Evaluated value: {_shown(found)}"
+        return "array", ""
+    return _json_kind(found), f". Evaluated value: {_shown(found)}"
 
 
 def _json_kind(value: Any) -> str:

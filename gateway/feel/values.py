@@ -84,6 +84,9 @@ def convert(value: Any) -> Any:
     for base, converter in _BASES:
         if isinstance(value, base):
             return converter(value)
+    own = getattr(kind, "__feel__", None)
+    if own is not None:  # an object that says itself what it is in expressions
+        return own(value)
     if hasattr(kind, "model_fields"):  # a pydantic model: its fields, each converted when it is touched
         return dict(value)
     return value if callable(value) else str(value)

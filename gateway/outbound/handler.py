@@ -5,23 +5,21 @@ What fails before the call is final or costs a retry as the original has it (Cam
 """
 
 import asyncio
-import base64
 import inspect
-import mimetypes
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 from gateway import binding, intrinsic, jsontext, sdk
-from gateway.documents import DOCUMENT_TYPE, OCTET_STREAM, Document, Documents, InvalidReference
+from gateway.documents import DOCUMENT_TYPE, Documents, InvalidReference
 from gateway.engine import AdHocResult, ElementActivation, Job
 from gateway.expressions import (
     ErrorExpression,
     ExpressionError,
     NotAnObject,
     ResultExpression,
+    create_document,
     error_context,
     response_context,
 )
@@ -293,23 +291,3 @@ def _object_text(variables: Mapping[str, Any] | None) -> str:
     if not isinstance(found, Mapping | None):
         raise InputRefused(f"Variables must be an object, but are {type(found).__name__}")
     return variables_text(found or {})
-
-
-async def create_document(value: Any, documents: Documents) -> Document:
-    """What `createDocument` stores: base64 text, or `{content | data, name | fileName, contentType}`."""
-    if isinstance(value, str):
-        value = {"content": value}
-    if not isinstance(value, Mapping):
-        raise InputRefused("createDocument: expected base64 text or an object with 'content'")
-    content = value.get("content")
-    if content is None:
-        content = value.get("data")
-    if not isinstance(content, str):
-        raise InputRefused("createDocument: 'content' must be base64 text")
-    try:
-        data = base64.b64decode("".join(content.split()), validate=True)
-    except ValueError:
-        raise InputRefused("createDocument: 'content' is no valid base64") from None
-    name = str(value.get("name") or value.get("fileName") or uuid.uuid4())
-    kind = str(value.get("contentType") or mimetypes.guess_type(name)[0] or OCTET_STREAM)
-    return await documents.create(data, content_type=kind, file_name=name)
