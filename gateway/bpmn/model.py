@@ -163,6 +163,7 @@ class FlowElement:
     completion_condition: str | None = None  # of an ad-hoc sub-process
     template: str | None = None  # zeebe:modelerTemplate
     template_version: str | None = None
+    template_icon: str | None = None
     elements: "dict[str, FlowElement]" = field(default_factory=dict)
     flows: dict[str, SequenceFlow] = field(default_factory=dict)
 

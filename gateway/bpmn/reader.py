@@ -145,6 +145,16 @@ def _attributes(node: etree._Element) -> dict[str, str]:
     return {str(k): str(v) for k, v in node.attrib.items()}
 
 
+def _properties(node: etree._Element) -> dict[str, str]:
+    """The first of a name counts; one without a value is none."""
+    found: dict[str, str] = {}
+    for one in node.iterchildren(f"{_Z}property"):
+        value = one.get("value")
+        if value is not None:
+            found.setdefault(one.get("name", ""), value)
+    return found
+
+
 class _Reader:
     """Reads one file: roots first, as events refer to them from anywhere, then each process."""
 
@@ -268,6 +278,7 @@ class _Reader:
             for_compensation=_flag(node, "isForCompensation", default=False),
             template=node.get(f"{_Z}modelerTemplate"),
             template_version=node.get(f"{_Z}modelerTemplateVersion"),
+            template_icon=node.get(f"{_Z}modelerTemplateIcon"),
         )
         if kind == "boundaryEvent" and element.attached_to is None:
             raise self._fail(node, "a boundary event has no attachedToRef")
@@ -358,7 +369,7 @@ class _Reader:
         elif tag == "taskHeaders":
             result.headers = {h.get("key", ""): h.get("value", "") for h in node.iterchildren(f"{_Z}header")}
         elif tag == "properties":
-            result.properties = {p.get("name", ""): p.get("value", "") for p in node.iterchildren(f"{_Z}property")}
+            result.properties = _properties(node)
         elif tag == "linkedResources":
             result.linked_resources = tuple(_attributes(r) for r in node.iterchildren(f"{_Z}linkedResource"))
         elif tag == "versionTag":

@@ -352,10 +352,29 @@ class Queries(Protocol):
         timeout: float | None = None,
     ) -> SearchPage:
         """One page of `POST /v2/RESOURCE/search`; resource is `process-definitions`, `message-subscriptions`, ...;
-        sort: pairs of field and `asc` or `desc`; after: the `end_cursor` of the page before.
+        filter: values, or operators such as `$in`; keys are text. sort: pairs of field and `asc` or `desc`; after: the
+        `end_cursor` of the page before. The latest versions (`isLatestVersion`) cannot be sorted by their keys.
         """
 
+    async def process_definition(
+        self, process_definition_key: int, *, timeout: float | None = None
+    ) -> ProcessDefinition: ...
+
     async def process_definition_xml(self, process_definition_key: int, *, timeout: float | None = None) -> str: ...
+
+    async def message_subscription_statistics(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the API's own word
+        limit: int = 100,
+        after: str | None = None,
+        timeout: float | None = None,
+    ) -> SearchPage:
+        """Message subscriptions counted by process definition, 8.9 and later; Unimplemented before.
+
+        filter: which subscriptions, by the fields of `message-subscriptions`. The rows have `processDefinitionKey`,
+        `processDefinitionId`, `tenantId`, `activeSubscriptions`, `processInstancesWithActiveSubscriptions`.
+        """
 
     async def correlate_message(
         self,

@@ -34,7 +34,9 @@ class Cluster:
         self.publish_message = commands.publish_message
         self.deploy = commands.deploy
         self.search = queries.search
+        self.process_definition = queries.process_definition
         self.process_definition_xml = queries.process_definition_xml
+        self.message_subscription_statistics = queries.message_subscription_statistics
         self.correlate_message = queries.correlate_message
         self.evaluate_expression = queries.evaluate_expression
         self.create_document = queries.create_document

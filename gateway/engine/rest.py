@@ -62,11 +62,30 @@ class RestQueries:
         if sort:
             body["sort"] = [{"field": name, "order": order.upper()} for name, order in sort]
         path = f"/{resource}/search"
-        answer = _object(await self._session.json("POST", path, body, timeout=timeout), path)
-        items, page = answer.get("items"), answer.get("page") or {}
-        if not isinstance(items, list) or not isinstance(page, dict):
-            raise EngineFailure(f"the answer to {path} has no items")
-        return SearchPage(items, int(page.get("totalItems") or 0), page.get("endCursor"))
+        return _page(await self._session.json("POST", path, body, timeout=timeout), path)
+
+    async def process_definition(
+        self, process_definition_key: int, *, timeout: float | None = None
+    ) -> ProcessDefinition:
+        path = f"/process-definitions/{process_definition_key}"
+        return _definition(_object(await self._session.json("GET", path, timeout=timeout), path))
+
+    async def message_subscription_statistics(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the API's own word
+        limit: int = 100,
+        after: str | None = None,
+        timeout: float | None = None,
+    ) -> SearchPage:
+        body: dict[str, Any] = {"page": {"limit": limit} | ({} if after is None else {"after": after})}
+        if filter:
+            body["filter"] = filter
+        path = "/process-definitions/statistics/message-subscriptions"
+        try:
+            return _page(await self._session.json("POST", path, body, timeout=timeout), path)
+        except NotFound as e:  # there is nothing that could be missing but the endpoint
+            raise Unimplemented(str(e)) from None
 
     async def process_definition_xml(self, process_definition_key: int, *, timeout: float | None = None) -> str:
         path = f"/process-definitions/{process_definition_key}/xml"
@@ -412,6 +431,14 @@ def _object(answer: Any, path: str) -> dict[str, Any]:
     return answer
 
 
+def _page(answer: Any, path: str) -> SearchPage:
+    found = _object(answer, path)
+    items, page = found.get("items"), found.get("page") or {}
+    if not isinstance(items, list) or not isinstance(page, dict):
+        raise EngineFailure(f"the answer to {path} has no items")
+    return SearchPage(items, int(page.get("totalItems") or 0), page.get("endCursor"))
+
+
 def _key(answer: Mapping[str, Any], name: str) -> int:
     """A key: text in the API since 8.8, a number in some answers before."""
     try:
@@ -451,12 +478,14 @@ def _instance(answer: Mapping[str, Any], variables: str | None) -> ProcessInstan
 
 
 def _definition(one: Mapping[str, Any]) -> ProcessDefinition:
+    """Of an answer to a deployment or of a query, which name the version differently."""
     return ProcessDefinition(
         process_definition_key=_key(one, "processDefinitionKey"),
         bpmn_process_id=str(one.get("processDefinitionId") or ""),
-        version=int(one.get("processDefinitionVersion") or 0),
+        version=int(one.get("processDefinitionVersion") or one.get("version") or 0),
         resource_name=str(one.get("resourceName") or ""),
         tenant_id=one.get("tenantId") or DEFAULT_TENANT,
+        name=one.get("name"),
     )
 
 

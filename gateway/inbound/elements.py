@@ -100,6 +100,7 @@ def _element(
         in_event_sub_process=element.parent is not None and element.parent.triggered_by_event,
         template_id=element.template,
         template_version=element.template_version,
+        template_icon=element.template_icon,
     )
 
 

@@ -33,9 +33,10 @@ _NO_START_AT = frozenset({"startEvent", "boundaryEvent"})
 class EmbeddedEngine:
     """An `Engine`. Use it on one event loop; it starts no threads and needs no start.
 
-    clock: `VirtualClock()` for tests. version: what it claims to be; 8.9 adds the evaluation of expressions. tenants: with
-    more than the default one, multi-tenancy is on. keep_finished: so many ended instances stay visible; keep_records: so many
-    of the newest records (0: none, which is faster).
+    clock: `VirtualClock()` for tests. version: what it claims to be; 8.9 adds the evaluation of expressions and the
+    statistics of message subscriptions, 8.10 the state of process definitions. tenants: with more than the default one,
+    multi-tenancy is on. keep_finished: so many ended instances stay visible; keep_records: so many of the newest records
+    (0: none, which is faster).
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class EmbeddedEngine:
         self._clock: Clock = clock or SystemClock()
         self._version = version
         self._tenants = frozenset(tenants)
-        self._store = Store(keep_finished)
+        self._store = Store(keep_finished, version=_version(version), tenants=self._tenants)
         self._records = RecordLog(keep_records, self._clock.now_ms)
         self._execution = Execution(self._store, self._clock, self._records)
         self._documents = Documents(document_store_id, self._execution)
@@ -98,7 +99,7 @@ class EmbeddedEngine:
         definition = Definition(
             key=self._store.next_key(),
             process_id=process.id,
-            version=1 if latest is None else latest.version + 1,
+            version=self._store.next_version(tenant_id, process.id),
             name=process.name,
             version_tag=process.version_tag,
             resource_name=resource.name,
@@ -108,9 +109,24 @@ class EmbeddedEngine:
             tenant_id=tenant_id,
         )
         self._store.add_definition(definition)
-        self._execution.messages.open_starts(definition, latest)
-        self._records.process(definition)
+        self._execution.messages.move_starts(latest, definition)
+        self._records.process(definition, "CREATED")
         return definition
+
+    async def delete_process_definition(self, process_definition_key: int, *, timeout: float | None = None) -> None:
+        """Takes a version away; of the latest the one before takes over. Its instances go on. NotFound when there is none."""
+        self._open()
+        definition = self._store.definitions.get(process_definition_key)
+        if definition is None:
+            raise port.NotFound(
+                f"Expected to delete resource but no resource found with key '{process_definition_key}'"
+            )
+        was_latest = self._store.latest(definition.tenant_id, definition.process_id) is definition
+        self._store.remove_definition(definition)
+        if was_latest:
+            previous = self._store.latest(definition.tenant_id, definition.process_id)
+            self._execution.messages.move_starts(definition, previous)
+        self._records.process(definition, "DELETED")
 
     # -- instances
 
@@ -365,12 +381,33 @@ class EmbeddedEngine:
         self._open()
         return search.run(self._store, resource, filter or {}, sort, limit, after)
 
+    async def process_definition(
+        self, process_definition_key: int, *, timeout: float | None = None
+    ) -> port.ProcessDefinition:
+        return _definition_of(self._deployed(process_definition_key))
+
     async def process_definition_xml(self, process_definition_key: int, *, timeout: float | None = None) -> str:
+        return self._deployed(process_definition_key).content.decode("utf-8", "replace")
+
+    def _deployed(self, process_definition_key: int) -> Definition:
         self._open()
         definition = self._store.definitions.get(process_definition_key)
         if definition is None:
-            raise port.NotFound(f"Process definition with key '{process_definition_key}' not found")
-        return definition.content.decode("utf-8", "replace")
+            raise port.NotFound(f"Process Definition with key '{process_definition_key}' not found")
+        return definition
+
+    async def message_subscription_statistics(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the API's own word
+        limit: int = 100,
+        after: str | None = None,
+        timeout: float | None = None,
+    ) -> port.SearchPage:
+        self._open()
+        if self._store.version < (8, 9):
+            raise port.Unimplemented(f"Subscriptions are counted by version 8.9 and later, but this is {self._version}")
+        return search.subscription_statistics(self._store, filter or {}, limit, after)
 
     async def evaluate_expression(
         self,
@@ -381,7 +418,7 @@ class EmbeddedEngine:
         timeout: float | None = None,
     ) -> Any:
         self._check("EvaluateExpression", tenant_id or DEFAULT_TENANT)
-        if _version(self._version) < (8, 9):
+        if self._store.version < (8, 9):
             raise port.Unimplemented(f"Expressions are evaluated by version 8.9 and later, but this is {self._version}")
         context: Mapping[str, Any] = {}
         if scope_key is not None:

@@ -136,13 +136,14 @@ class Messages:
 
     # -- start events
 
-    def open_starts(self, definition: Definition, previous: Definition | None) -> None:
-        """A new version takes over the message start events; messages of before do not start it."""
-        if previous is not None:
-            for name in previous.message_starts:
-                del self._starts[previous.tenant_id, name][previous.process_id]
-        for name in definition.message_starts:
-            self._starts.setdefault((definition.tenant_id, name), {})[definition.process_id] = definition
+    def move_starts(self, before: Definition | None, to: Definition | None) -> None:
+        """Another version takes over the message start events; messages of before do not start it."""
+        if before is not None:
+            for name in before.message_starts:
+                del self._starts[before.tenant_id, name][before.process_id]
+        if to is not None:
+            for name in to.message_starts:
+                self._starts.setdefault((to.tenant_id, name), {})[to.process_id] = to
 
     def instance_ended(self, process: ProcessInstance) -> None:
         """Frees its correlation key for the next message of the buffer."""

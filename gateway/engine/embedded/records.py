@@ -56,7 +56,7 @@ class RecordLog:
         for listener in tuple(self._listeners):
             listener(record)
 
-    def process(self, definition: Definition) -> None:
+    def process(self, definition: Definition, intent: str) -> None:
         if self.is_on:
             value = {
                 "bpmnProcessId": definition.process_id,
@@ -65,7 +65,7 @@ class RecordLog:
                 "resourceName": definition.resource_name,
                 "tenantId": definition.tenant_id,
             }
-            self._emit("PROCESS", "CREATED", definition.key, value)
+            self._emit("PROCESS", intent, definition.key, value)
 
     def element(self, element: ElementInstance, intent: str) -> None:
         if self.is_on:

@@ -15,6 +15,8 @@ from gateway.engine.embedded.store import Store
 
 Row = dict[str, Any]
 
+_LATEST_SORTED_BY = frozenset({"processDefinitionId", "tenantId"})
+
 
 def run(
     store: Store,
@@ -25,23 +27,58 @@ def run(
     after: str | None,
 ) -> port.SearchPage:
     """One page. Raises NotFound for an unknown resource, InvalidArgument for what a filter or sort cannot be."""
-    rows_of = _RESOURCES.get(resource)
-    if rows_of is None:
+    if resource not in _RESOURCES:
         raise port.NotFound(f"There is no search for '{resource}'; there is one for {', '.join(sorted(_RESOURCES))}")
-    if limit < 1:
-        raise port.InvalidArgument(f"Expected the page limit to be at least 1, but it was '{limit}'")
-    tests = [_test(name, wanted) for name, wanted in filter_.items()]
-    rows = []
-    for row in rows_of(store, filter_):
-        for name in (*filter_, *(name for name, _ in sort)):
-            if name not in row:
-                raise port.InvalidArgument(f"The rows of '{resource}' have no field '{name}', only {', '.join(row)}")
-        if all(test(row) for test in tests):
-            rows.append(row)
+    if filter_.get("isLatestVersion") is True and (bad := [n for n, _ in sort if n not in _LATEST_SORTED_BY]):
+        raise port.InvalidArgument(
+            f"Latest versions are sorted by {' and '.join(sorted(_LATEST_SORTED_BY))}, but not by '{bad[0]}'"
+        )
+    rows = _matching(store, resource, filter_, [name for name, _ in sort])
     for name, order in reversed(sort):
         if order.lower() not in {"asc", "desc"}:
             raise port.InvalidArgument(f"Expected the order of '{name}' to be asc or desc, but it was '{order}'")
         rows.sort(key=lambda row: _sort_key(row.get(name)), reverse=order.lower() == "desc")
+    return _page(rows, limit, after)
+
+
+def subscription_statistics(store: Store, filter_: Mapping[str, Any], limit: int, after: str | None) -> port.SearchPage:
+    """Message subscriptions counted by process definition; the filter is one of `message-subscriptions`."""
+    counted: dict[str, Row] = {}
+    instances: set[str] = set()
+    for row in _matching(store, "message-subscriptions", filter_):
+        key, instance = row["processDefinitionKey"], row["processInstanceKey"]
+        sums = counted.setdefault(
+            key,
+            {
+                "processDefinitionKey": key,
+                "processDefinitionId": row["processDefinitionId"],
+                "tenantId": row["tenantId"],
+                "processInstancesWithActiveSubscriptions": 0,
+                "activeSubscriptions": 0,
+            },
+        )
+        sums["activeSubscriptions"] += 1
+        sums["processInstancesWithActiveSubscriptions"] += instance not in instances
+        instances.add(instance)
+    return _page(list(counted.values()), limit, after)
+
+
+def _matching(store: Store, resource: str, filter_: Mapping[str, Any], also: Sequence[str] = ()) -> list[Row]:
+    """The rows that pass the filter; InvalidArgument when they lack a field of it, or one of `also`."""
+    tests = [_test(name, wanted) for name, wanted in filter_.items()]
+    rows = []
+    for row in _RESOURCES[resource](store, filter_):
+        for name in (*filter_, *also):
+            if name not in row:
+                raise port.InvalidArgument(f"The rows of '{resource}' have no field '{name}', only {', '.join(row)}")
+        if all(test(row) for test in tests):
+            rows.append(row)
+    return rows
+
+
+def _page(rows: list[Row], limit: int, after: str | None) -> port.SearchPage:
+    if limit < 1:
+        raise port.InvalidArgument(f"Expected the page limit to be at least 1, but it was '{limit}'")
     begin = _offset(after)
     page = rows[begin : begin + limit]
     return port.SearchPage(page, len(rows), str(begin + len(page)) if page else after)
@@ -136,7 +173,7 @@ def _definitions(store: Store, filter_: Mapping[str, Any]) -> Iterator[Row]:
     for definition in store.definitions.values():
         if filter_.get("isLatestVersion") is True and definition.key not in latest:
             continue
-        yield {
+        row: Row = {
             "processDefinitionKey": str(definition.key),
             "processDefinitionId": definition.process_id,
             "name": definition.name,
@@ -147,6 +184,15 @@ def _definitions(store: Store, filter_: Mapping[str, Any]) -> Iterator[Row]:
             "hasStartForm": False,
             "isLatestVersion": definition.key in latest,
         }
+        if store.version >= (8, 10):
+            row["state"] = "ACTIVE"
+        yield row
+
+
+def _tenants(store: Store, filter_: Mapping[str, Any]) -> Iterator[Row]:
+    for tenant_id in sorted(store.tenants):
+        name = "Default" if tenant_id == port.DEFAULT_TENANT else tenant_id
+        yield {"tenantId": tenant_id, "name": name, "description": ""}
 
 
 def _of_process(process: ProcessInstance) -> Row:
@@ -292,4 +338,5 @@ _RESOURCES: dict[str, Callable[[Store, Mapping[str, Any]], Iterator[Row]]] = {
     "incidents": _incidents,
     "jobs": _jobs,
     "message-subscriptions": _subscriptions,
+    "tenants": _tenants,
 }

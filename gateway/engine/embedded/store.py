@@ -4,6 +4,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from gateway.engine import DEFAULT_TENANT
 from gateway.engine.embedded.definition import Definition
 from gateway.engine.embedded.entities import ElementInstance, Incident, Job, ProcessInstance
 
@@ -11,11 +12,18 @@ _FIRST_KEY = (1 << 51) + 1  # keys of partition 1, as Zeebe numbers them
 
 
 class Store:
-    def __init__(self, keep_finished: int) -> None:
+    """version: major and minor of the release that the engine claims to be."""
+
+    def __init__(
+        self, keep_finished: int, *, version: tuple[int, int], tenants: frozenset[str] = frozenset({DEFAULT_TENANT})
+    ) -> None:
+        self.version = version
+        self.tenants = tenants
         self._keys = itertools.count(_FIRST_KEY)
         self._keep_finished = keep_finished
         self.definitions: dict[int, Definition] = {}
         self._versions: dict[tuple[str, str], list[Definition]] = {}
+        self._last_version: dict[tuple[str, str], int] = {}
         self.open_instances: dict[int, ProcessInstance] = {}
         self._finished: OrderedDict[int, ProcessInstance] = OrderedDict()
         self.elements: dict[int, ElementInstance] = {}
@@ -30,6 +38,18 @@ class Store:
     def add_definition(self, definition: Definition) -> None:
         self.definitions[definition.key] = definition
         self._versions.setdefault((definition.tenant_id, definition.process_id), []).append(definition)
+        self._last_version[definition.tenant_id, definition.process_id] = definition.version
+
+    def next_version(self, tenant_id: str, process_id: str) -> int:
+        """The number of a deleted version is not given again."""
+        return self._last_version.get((tenant_id, process_id), 0) + 1
+
+    def remove_definition(self, definition: Definition) -> None:
+        del self.definitions[definition.key]
+        versions = self._versions[definition.tenant_id, definition.process_id]
+        versions.remove(definition)
+        if not versions:
+            del self._versions[definition.tenant_id, definition.process_id]
 
     def versions(self, tenant_id: str, process_id: str) -> list[Definition]:
         """Oldest first; empty when there is none."""
