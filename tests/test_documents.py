@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway import jsontext
+from gateway import feel, jsontext
 from gateway.documents import Document, Documents, EngineStore, InvalidReference, default, iso_duration
 from gateway.engine import NotFound
 from gateway.engine.embedded import EmbeddedEngine
@@ -270,3 +270,9 @@ def test_other_values_have_their_usual_forms() -> None:
 )
 def test_durations_are_written_as_java_does(duration: timedelta, text: str) -> None:
     assert iso_duration(duration) == text
+
+
+def test_expressions_see_a_document_as_its_reference() -> None:
+    document, _ = external(reply(), name="report.pdf")
+    assert feel.evaluate("d.name", {"d": document}) == "report.pdf"
+    assert feel.to_json(feel.evaluate("{all: [d]}", {"d": document})) == {"all": [document.reference()]}

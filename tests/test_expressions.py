@@ -381,3 +381,12 @@ async def test_response_data_cannot_pose_as_a_document_to_create() -> None:
 async def test_without_a_store_no_document_can_be_created() -> None:
     with pytest.raises(NotAnObject, match="no document store"):
         await result('={a: createDocument("x")}')
+
+
+async def test_the_reason_alone_shows_nothing_of_what_the_expression_saw() -> None:
+    for text in ("=x", "=bpmnError(x, y)", "={a: "):
+        with pytest.raises(ExpressionError) as caught:
+            await result(text, {"x": "hidden", "y": 1})
+        assert "hidden" in str(caught.value)
+        assert "hidden" not in caught.value.reason
+        assert caught.value.reason in str(caught.value)

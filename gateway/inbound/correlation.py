@@ -58,7 +58,7 @@ class _Expression:
         self._compiled: feel.Expression | None = None
         try:
             compiled = feel.parse(text.strip().removeprefix("=").strip())
-            assert compiled.names is not None  # compiles it: nothing is left to do for the first event
+            feel.names(compiled)  # compiles it: nothing is left to do for the first event
             self._compiled = compiled
         except feel.FeelParseError as e:
             self._invalid = f"{e.reason} at line {e.line}, column {e.column}"
@@ -339,7 +339,7 @@ def _routes(elements: Sequence[InboundElement], default_ttl_ms: int) -> list[_Ro
         identity = element.message_id_expression
         route = _Route(
             element=element,
-            mapping=_mapping(element.result_variable, element.result_expression),
+            mapping=_mapping((element.result_variable or "").strip() or None, element.result_expression),
             key=None if key is None else _expression(key),
             message_id=None if identity is None else _expression(identity),
             time_to_live_ms=default_ttl_ms if element.message_ttl_ms is None else element.message_ttl_ms,
