@@ -22,6 +22,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway import documents, jsontext
+from gateway.engine import TransientError
 from gateway.limits import Permits
 from gateway.sdk import ConnectorException, ConnectorInputException, InboundElement, WebhookResponse
 from gateway.sdk.inbound import Severity
@@ -373,6 +374,8 @@ class Ingress:
             return written(WebhookResponse(e.status, e.body, e.headers), self._mask)
         except ConnectorException as e:
             return written(WebhookResponse(422, {"code": e.code, "message": str(e)}), self._mask)
+        except TransientError:  # no document could be stored, for example
+            return written(WebhookResponse(503, {"reason": "the engine is away"}, {"Retry-After": "5"}))
         except Exception as e:
             _log_unexpected(e, request.path)
             with suppress(Exception):

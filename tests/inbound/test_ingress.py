@@ -1,7 +1,7 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from gateway.admin import application
 from gateway.documents import Document, DocumentMetadata
+from gateway.engine import Unavailable
 from gateway.inbound.ingress import Ingress, IngressLimits, Paths, written
 from gateway.sdk import ConnectorException, ConnectorInputException, InboundElement, Point, WebhookResponse
 from gateway.webhooks import WebhookRefused, WebhookRequest
 
-Handler = Callable[[WebhookRequest], Any]
+Answer = WebhookResponse | Coroutine[Any, Any, WebhookResponse]
+Handler = Callable[[WebhookRequest], Answer]
 
 
 def an_element(context: str | None = "orders", process: str = "p", tenant: str = "<default>", **more: str):
@@ -56,7 +58,25 @@ class Hook:
     async def handle(self, request: WebhookRequest) -> WebhookResponse:
         self.requests.append(request)
         answer = self.answer(request)
-        return await answer if asyncio.iscoroutine(answer) else answer
+        return answer if isinstance(answer, WebhookResponse) else await answer
+
+
+class Held:
+    """Answers when it is released."""
+
+    def __init__(self, status: int = 200) -> None:
+        self._status = status
+        self._waiting = asyncio.Semaphore(0)
+        self.release = asyncio.Event()
+
+    async def __call__(self, request: WebhookRequest) -> WebhookResponse:
+        self._waiting.release()
+        await self.release.wait()
+        return WebhookResponse(self._status)
+
+    async def reached(self, count: int) -> None:
+        for _ in range(count):
+            await self._waiting.acquire()
 
 
 class Door:
@@ -69,16 +89,20 @@ class Door:
         async with self.client.request(method, path, **options) as reply:
             return reply.status, await reply.read(), reply.headers
 
-    async def raw(self, *pieces: bytes, seconds: float = 5.0) -> bytes:
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-            async with asyncio.timeout(seconds):
-                return await reader.read()
+            yield reader, writer
         finally:
-            writer.close()
+            writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def raw(self, message: bytes, seconds: float = 5.0) -> bytes:
+        async with self.connected() as (reader, writer), asyncio.timeout(seconds):
+            writer.write(message)
+            return await reader.read()
 
 
 @asynccontextmanager
@@ -209,7 +233,7 @@ async def test_a_request_that_meets_a_path_between_two_versions_waits_for_the_ne
     paths, old, new = Paths(), Hook(), Hook()
     paths.register(old)
     paths.deregister(old)
-    asking = asyncio.create_task(paths.active(("orders",)))  # type: ignore[arg-type]
+    asking = asyncio.create_task(paths.active(("orders",)))
     await asyncio.sleep(0.01)
     assert not asking.done()
     paths.register(new)
@@ -339,16 +363,15 @@ async def test_a_body_above_the_cap_is_413_before_it_is_read():
 async def test_endless_chunks_are_413_at_the_cap_and_nothing_is_kept():
     hook = Hook()
     async with opened(hook, limits=IngressLimits(max_body=100_000)) as door:
-        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
-        writer.write(b"POST /inbound/orders HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-        sent = 0
-        while not door.client.closed and sent < 5_000_000 and not reader._buffer:  # type: ignore[attr-defined]
-            writer.write(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
-            sent += 0x4000
-            await asyncio.sleep(0)
-        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
-        assert sent < 5_000_000
-        writer.close()
+        async with door.connected() as (reader, writer):
+            writer.write(b"POST /inbound/orders HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+            answer, sent = asyncio.ensure_future(reader.readline()), 0
+            while not answer.done() and sent < 5_000_000:
+                writer.write(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+                sent += 0x4000
+                await asyncio.sleep(0)
+            assert (await answer).startswith(b"HTTP/1.1 413 ")
+            assert sent < 5_000_000
         assert door.ingress.statistics()["buffered_bytes"] == 0
     assert not hook.requests
 
@@ -364,14 +387,12 @@ async def test_the_body_of_an_unknown_path_is_never_waited_for():
 
 async def test_who_asks_before_sending_is_told_to_go_on():
     hook = Hook()
-    async with opened(hook) as door:
-        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    async with opened(hook) as door, door.connected() as (reader, writer):
         writer.write(post("orders", b"", b"Expect: 100-continue", length=2))
         assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
         writer.write(b"{}")
         await reader.readline()
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
-        writer.close()
     assert hook.requests[0].raw == b"{}"
 
 
@@ -390,11 +411,10 @@ async def test_a_body_that_drips_is_408_and_others_are_served_meanwhile():
 async def test_a_sender_that_goes_away_in_the_middle_leaves_nothing_behind():
     hook = Hook()
     async with opened(hook) as door:
-        _, writer = await asyncio.open_connection("127.0.0.1", door.port)
-        writer.write(post("orders", b"{", length=10))
-        await writer.drain()
-        await asyncio.sleep(0.05)
-        writer.transport.abort()
+        async with door.connected() as (_, writer):
+            writer.write(post("orders", b"{", length=10))
+            await asyncio.sleep(0.05)
+            assert door.ingress.statistics()["buffered_bytes"] == 1
         await asyncio.sleep(0.05)
         assert door.ingress.statistics()["open"] == door.ingress.statistics()["buffered_bytes"] == 0
     assert not hook.requests
@@ -413,76 +433,52 @@ async def test_a_gzip_bomb_is_415_and_never_unpacked():
 
 
 async def test_above_the_limit_a_request_is_503_at_once_and_the_limit_is_free_again_afterwards():
-    gate = asyncio.Event()
-
-    async def wait(request: WebhookRequest) -> WebhookResponse:
-        await gate.wait()
-        return WebhookResponse()
-
-    async with opened(Hook(answer=wait), limits=IngressLimits(max_in_flight=2)) as door:
+    held = Held()
+    async with opened(Hook(answer=held), limits=IngressLimits(max_in_flight=2)) as door:
         waiting = [asyncio.create_task(door("POST", "/inbound/orders")) for _ in range(2)]
-        while door.ingress.statistics()["in_use"] < 2:
-            await asyncio.sleep(0.01)
+        await held.reached(2)
         status, _, headers = await door("POST", "/inbound/orders")
         assert (status, headers["Retry-After"]) == (503, "1")
-        gate.set()
+        held.release.set()
         assert [answer[0] for answer in await asyncio.gather(*waiting)] == [200, 200]
         assert (await door("POST", "/inbound/orders"))[0] == 200
 
 
 async def test_one_path_cannot_take_all_places_where_paths_are_limited():
-    gate = asyncio.Event()
-
-    async def wait(request: WebhookRequest) -> WebhookResponse:
-        await gate.wait()
-        return WebhookResponse()
-
-    busy, calm = Hook(an_element("busy"), wait), Hook(an_element("calm"))
+    held = Held()
+    busy, calm = Hook(an_element("busy"), held), Hook(an_element("calm"))
     async with opened(busy, calm, limits=IngressLimits(max_per_path=1)) as door:
         waiting = asyncio.create_task(door("POST", "/inbound/busy"))
-        while door.ingress.statistics()["in_use"] < 1:
-            await asyncio.sleep(0.01)
+        await held.reached(1)
         assert (await door("POST", "/inbound/busy"))[0] == 503
         assert (await door("POST", "/inbound/calm"))[0] == 200
-        gate.set()
+        held.release.set()
         assert (await waiting)[0] == 200
         assert (await door("POST", "/inbound/busy"))[0] == 200
 
 
 async def test_all_bodies_together_are_bounded():
-    gate = asyncio.Event()
-
-    async def wait(request: WebhookRequest) -> WebhookResponse:
-        await gate.wait()
-        return WebhookResponse()
-
-    async with opened(Hook(answer=wait), limits=IngressLimits(max_buffered=1000)) as door:
+    held = Held()
+    async with opened(Hook(answer=held), limits=IngressLimits(max_buffered=1000)) as door:
         waiting = asyncio.create_task(door("POST", "/inbound/orders", data=b"x" * 900))
-        while door.ingress.statistics()["in_use"] < 1:
-            await asyncio.sleep(0.01)
+        await held.reached(1)
         assert (await door("POST", "/inbound/orders", data=b"x" * 200))[0] == 503
-        gate.set()
+        held.release.set()
         assert (await waiting)[0] == 200
         assert (await door("POST", "/inbound/orders", data=b"x" * 200))[0] == 200
 
 
 async def test_a_drain_refuses_what_is_new_and_finishes_what_runs():
-    gate = asyncio.Event()
-
-    async def wait(request: WebhookRequest) -> WebhookResponse:
-        await gate.wait()
-        return WebhookResponse(201)
-
-    async with opened(Hook(answer=wait)) as door:
+    held = Held(201)
+    async with opened(Hook(answer=held)) as door:
         running = asyncio.create_task(door("POST", "/inbound/orders"))
-        while door.ingress.statistics()["in_use"] < 1:
-            await asyncio.sleep(0.01)
+        await held.reached(1)
         draining = asyncio.create_task(door.ingress.drain())
         await asyncio.sleep(0.01)
         status, _, headers = await door("POST", "/inbound/orders")
         assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "close")
         assert not draining.done()
-        gate.set()
+        held.release.set()
         assert (await running)[0] == 201
         await asyncio.wait_for(draining, 1)
 
@@ -585,6 +581,15 @@ async def test_an_exception_of_a_connector_is_422_and_any_other_an_empty_500():
         assert (await door("POST", "/inbound/orders?a"))[:2] == (422, b'{"code":"E1","message":"no good"}')
         assert (await door("POST", "/inbound/orders"))[:2] == (500, b"")
     assert hook.told[-1] == "ERROR POST: ZeroDivisionError while a request was handled: answered with 500"
+
+
+async def test_while_the_engine_is_away_the_sender_is_asked_to_come_again():
+    def fail(request: WebhookRequest) -> WebhookResponse:
+        raise Unavailable("connect to 10.0.0.3:26500 refused")
+
+    async with opened(Hook(answer=fail)) as door:
+        status, body, headers = await door("POST", "/inbound/orders")
+    assert (status, body, headers["Retry-After"]) == (503, b'{"reason":"the engine is away"}', "5")
 
 
 async def test_the_log_of_a_failure_says_where_but_not_what_was_sent(capsys):
