@@ -19,6 +19,9 @@ _MILLI = 1_000_000
 _TEMPORAL, _ZONED = 200, 1000
 """Steps for arithmetic with temporal values, and with the rules of a region."""
 
+_DECIMAL, _POWER = 35, 300
+"""Steps for arithmetic with numbers that are not whole, and for a power that takes more than a few multiplications."""
+
 _MAX_NANOS = 2**63 * NANOS
 
 
@@ -26,6 +29,7 @@ def add(run: Run, left: Any, right: Any) -> Any:
     """`left + right`; null and a suppressed failure where the two don't add."""
     left_type, right_type = type(left), type(right)
     if left_type in NUMBERS and right_type in NUMBERS:
+        run.spend(_DECIMAL)
         result: Any = numbers.add(left, right)
     elif left_type is str and right_type is str:
         result = left + right
@@ -45,6 +49,7 @@ def subtract(run: Run, left: Any, right: Any) -> Any:
     """`left - right`."""
     left_type, right_type = type(left), type(right)
     if left_type in NUMBERS and right_type in NUMBERS:
+        run.spend(_DECIMAL)
         result: Any = numbers.subtract(left, right)
     elif right_type is YearsMonths:
         result = _add_temporal(run, left, YearsMonths(-right.months))
@@ -64,6 +69,7 @@ def multiply(run: Run, left: Any, right: Any) -> Any:
     left_type, right_type = type(left), type(right)
     result: Any = None
     if left_type in NUMBERS and right_type in NUMBERS:
+        run.spend(_DECIMAL)
         result = numbers.multiply(left, right)
     elif right_type in NUMBERS:
         result = _scaled(left, right)
@@ -80,6 +86,7 @@ def divide(run: Run, left: Any, right: Any) -> Any:
     result: Any = None
     if right_type in NUMBERS:
         if left_type in NUMBERS:
+            run.spend(_DECIMAL)
             result = numbers.divide(left, right)
         elif right:
             result = _divided(left, right)
@@ -98,6 +105,7 @@ def power(run: Run, left: Any, right: Any) -> Any:
     if type(left) in NUMBERS and type(right) in NUMBERS:
         if not left and right < 0:
             numbers.fatal("Division by zero")
+        run.spend(_DECIMAL if type(right) is int and 0 <= right <= 8 else _POWER)
         result = numbers.power(left, right)
     if result is None and run.failures is not None:
         run.fail(FailureKind.INVALID_TYPE, f"Can't raise '{shown(left)}' to the power of '{shown(right)}'")

@@ -129,7 +129,7 @@ class Compiler:
         return lambda frame: [code(frame) for code in codes]
 
     def context_literal(self, node: ast.ContextLiteral) -> Code:
-        self.weight += 5 * _STEP
+        self.weight += 7 * _STEP
         scope = Scope()
         self.scopes.stack.append(scope)
         entries: list[tuple[str, Code]] = []
@@ -155,6 +155,7 @@ class Compiler:
         if low in self.constants and high in self.constants:
             value = FeelRange.make(self.constants[low], self.constants[high], low_closed, high_closed)
             return lambda _: value
+        self.weight += 18 * _STEP
         return lambda frame: FeelRange.make(low(frame), high(frame), low_closed, high_closed)
 
     # Operators
@@ -189,10 +190,12 @@ class Compiler:
         return operators.between(self.compile(node.value), self.compile(node.low), self.compile(node.high))
 
     def membership(self, node: ast.In) -> Code:
+        self.weight += 15 * _STEP
         value = self.compile(node.value)
         return operators.membership(value, operators.any_test([self.test(test) for test in node.tests]))
 
     def instance_of(self, node: ast.InstanceOf) -> Code:
+        self.weight += 3 * _STEP
         return operators.instance_of(self.compile(node.value), node.type)
 
     def comparison_value(self, node: ast.TestComparison) -> Code:
@@ -269,6 +272,7 @@ class Compiler:
         base = self.compile(node.base)
         condition = node.condition
         if isinstance(condition, ast.Literal) and type(condition.value) in NUMBERS:
+            self.weight += 2 * _STEP
             return loops.index(base, condition.value)  # type: ignore[arg-type]
         slot = self.scopes.slot()
         code, weight = self.body(Scope(element=slot), condition)
@@ -314,6 +318,7 @@ class Compiler:
         if not overloads and local is None:
             self.scopes.free.add(name)
         entry = calls.chosen(overloads, len(arguments), names)
+        self.weight += entry.price if entry is not None else 0
         if entry is None or not entry.pure or not arguments or local is not None:
             return code
         return guard(name, code, self.constants.get(self.fold(code, *arguments), ABSENT))
@@ -403,7 +408,7 @@ def step(run: Run, value: Any, name: str) -> Any:
 
 def _column(run: Run, members: list[Any], name: str) -> list[Any]:
     """`list.name`: of each member."""
-    run.spend(100 + len(members) * _STEP)
+    run.spend(100 + len(members) * 5 * _STEP)
     plain = PLAIN
     column = []
     for member in members:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -58,7 +58,8 @@ class Builtin:
     One signature of a function that an expression can call by name.
 
     `kinds` are the types that each parameter takes (None: all, `nullable`: null too). A variadic one takes its last
-    parameter as any number of arguments or as one list. A pure one gives the same for the same arguments.
+    parameter as any number of arguments or as one list. A pure one gives the same for the same arguments. `price`: the steps
+    of a call with little to do, beyond those of every call.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Builtin:
     pure: bool = True
     by_name: bool = True
     spread: bool = True
+    price: int = 0
 
 
 REGISTRY: dict[str, tuple[Builtin, ...]] = {}
@@ -78,7 +80,9 @@ REGISTRY: dict[str, tuple[Builtin, ...]] = {}
 _Implementation = TypeVar("_Implementation", bound=Callable[..., Any])
 
 
-def builtin(*signatures: str, pure: bool = True, by_name: bool = True) -> Callable[[_Implementation], _Implementation]:
+def builtin(
+    *signatures: str, pure: bool = True, by_name: bool = True, price: int = 0
+) -> Callable[[_Implementation], _Implementation]:
     """
     Register an implementation under signatures such as `substring(string: string, start position: number)`.
 
@@ -87,7 +91,7 @@ def builtin(*signatures: str, pure: bool = True, by_name: bool = True) -> Callab
 
     def register(implementation: _Implementation) -> _Implementation:
         for signature in signatures:
-            entry = _read(signature, implementation, pure=pure, by_name=by_name)
+            entry = replace(_read(signature, implementation, pure=pure, by_name=by_name), price=price)
             REGISTRY[entry.name] = (*REGISTRY.get(entry.name, ()), entry)
         return implementation
 

@@ -7,9 +7,9 @@ writes all digits) and in zones (the platform hands out the offset, the function
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any
 
 from gateway.feel import numbers, zones
@@ -17,7 +17,7 @@ from gateway.feel.budget import Run
 from gateway.feel.errors import FeelBudgetError
 from gateway.feel.functions import is_function
 from gateway.feel.temporal import DaysTime, FeelDate, FeelDateTime, FeelTime, YearsMonths
-from gateway.feel.values import convert
+from gateway.feel.values import PLAIN, convert
 
 _LONG = 2**63
 _MINUTE = 60 * 10**9
@@ -173,7 +173,7 @@ def _write(value: Any, write: Callable[[str], None]) -> None:
     if kind is dict:
         separator = "{"
         for key, entry in value.items():
-            if not is_function(entry):
+            if type(entry) in PLAIN or not is_function(entry):
                 write(f"{separator}{_quoted(str(key))}:")
                 separator = ","
                 _write(entry, write)
@@ -207,4 +207,4 @@ def _scalar(kind: type, value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return encode_basestring(text)

@@ -20,6 +20,10 @@ from gateway.feel.scopes import Code, Frame
 from gateway.feel.values import NUMBERS, PLAIN, convert, shown
 
 _ROUND = 5
+_RANGE = 60
+"""Steps for making the numbers that a loop goes over."""
+_LOOP = 80
+"""Steps for a round of a loop with several iterators, and for setting up a loop that goes over combinations."""
 
 
 def counted(low: Code, high: Code) -> Code:
@@ -27,6 +31,7 @@ def counted(low: Code, high: Code) -> Code:
 
     def numbers(frame: Frame) -> Any:
         start, end = low(frame), high(frame)
+        frame[1].spend(_RANGE)
         for bound in (start, end):
             if type(bound) not in NUMBERS:
                 frame[1].fail(FailureKind.INVALID_TYPE, f"Expected number but found '{shown(bound)}'")
@@ -122,7 +127,7 @@ def _sources(frame: Frame, sources: Sequence[Code], weight: int) -> list[Sequenc
         lists.append(items)
         rounds *= _length(items)
         frame[1].spend(_length(items))
-    frame[1].spend(rounds * (weight + _ROUND * (len(lists) - 1)))
+    frame[1].spend(_LOOP * (2 * len(lists) - 1) + rounds * (weight + _ROUND * (len(lists) - 1)))
     return lists
 
 

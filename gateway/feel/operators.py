@@ -41,6 +41,8 @@ _FAST: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.
 _SMALL, _LARGE = 10**9, 10**24
 _LONG_CHAIN = 8
 _CHECK = 60
+_COMPARISON = 35
+"""Steps for comparing values that are not both whole numbers."""
 _PRODUCT_LIMIT = 10**34
 
 
@@ -217,6 +219,7 @@ def order_constant(sign: str, left: Code, y: int, peek: Peek | None) -> Code:
 
 def compared(run: Run, fast: Callable[[Any, Any], bool], x: Any, y: Any) -> bool | None:
     """The result of an order comparison of any two values."""
+    run.spend(_COMPARISON)
     result = compare(x, y)
     if result is None:
         _not_comparable(run, x, y)
@@ -271,6 +274,7 @@ def between(value: Code, low: Code, high: Code) -> Code:
 
     def betweens(frame: Frame) -> bool | None:
         x, y, z = value(frame), low(frame), high(frame)
+        frame[1].spend(_COMPARISON)
         above, below = compare(x, y), compare(x, z)
         if above is None or below is None:
             _not_comparable(frame[1], x, y if above is None else z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -9,6 +10,37 @@ import pytest
 from gateway import feel
 
 DOUBLING = "{a0: [1], " + ", ".join(f"a{n}: [a{n - 1}, a{n - 1}]" for n in range(1, 60)) + "}.a59"
+
+
+PRICED = [
+    ("sort(for i in 1..100000 return i, function(a, b) a < b)", 20_000),
+    ("sort(for i in 1..100000 return {v: i}, function(a, b) a.v > b.v)", 20_000),
+    ('for i in 1..80000 return context put({}, "k", i)', 30_000),
+    ('for i in 1..100000 return context put({}, ["a", "b", "c"], i)', 15_000),
+    ("for i in 1..100000 return i ** 1.5", 20_000),
+    ("for i in 1..100000 return uuid()", 20_000),
+    ("for i in 1..100000 return stddev([1, i, 3])", 4_000),
+    ("for i in 1..100000 return overlaps([1..5], [3..i])", 15_000),
+    ("for i in 1..100000 return mode([1, i, 3])", 15_000),
+    ('for i in 1..100000 return from json("[" + string(i) + "]")', 15_000),
+    ("for i in 1..100000 return for x in 1..2, y in 1..2 return x", 15_000),
+    ("for i in 1..100000 return max(1, i)", 30_000),
+    ("for i in 1..200000 return i in [1..5]", 60_000),
+]
+"""Expressions that took longer than others at the price of their steps, and how much of it is within the budget all the same."""
+
+
+@pytest.mark.parametrize(("expression", "rounds"), PRICED)
+def test_what_is_expensive_costs_more_but_is_not_forbidden(expression: str, rounds: int):
+    bounded = re.sub(r"1\.\.\d{5,}", f"1..{rounds}", expression)
+    assert len(feel.evaluate(bounded)) == rounds
+
+
+def test_a_context_that_grows_in_a_loop_pays_for_its_memory():
+    growing = "for i in 1..{} return if i = 1 then {{}} else context put(partial[-1], string(i), i)"
+    assert len(feel.evaluate(growing.format(1_000))[-1]) == 999
+    with pytest.raises(feel.FeelBudgetError):
+        feel.evaluate(growing.format(5_000))
 
 
 @pytest.mark.parametrize(
@@ -32,6 +64,7 @@ DOUBLING = "{a0: [1], " + ", ".join(f"a{n}: [a{n - 1}, a{n - 1}]" for n in range
         'for i in 1..1000 return matches("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "(a|aa)+b")',
         'for i in 1..100000 return @"2020-01-01T00:00:00@Europe/Berlin" + duration("PT1H")',
         "sort(for i in 1..1000000 return i, function(a, b) a > b)",
+        *(expression for expression, _ in PRICED),
     ],
 )
 def test_a_runaway_expression_ends_soon_with_a_clear_error(expression: str):

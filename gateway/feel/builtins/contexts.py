@@ -11,6 +11,9 @@ from gateway.feel.values import convert
 
 Context = dict[str, Any]
 
+_LEVEL, _ENTRY = 80, 2
+"""Steps for a context that is made out of another, and for each of its entries: they take more memory than a list's members."""
+
 
 @builtin(
     "get value(context: context, key: any)", "get value(m: context, key: any)", "get value(context: context, keys: any)"
@@ -29,9 +32,10 @@ def get_value(run: Run, context: Context, key: Any) -> Any:
     return value
 
 
-@builtin("get entries(context: context)", "get entries(m: context)")
+@builtin("get entries(context: context)", "get entries(m: context)", price=40)
 def get_entries(run: Run, context: Context) -> list[Context]:
     run.make(len(context) * 3)
+    run.spend(len(context) * 9)
     return [{"key": key, "value": value} for key, value in context.items()]
 
 
@@ -39,6 +43,7 @@ def get_entries(run: Run, context: Context) -> list[Context]:
     "context put(context: context, key: any, value: any)",
     "context put(context: context, keys: any, value: any)",
     "put(context: context, key: any, value: any)",
+    price=50,
 )
 def context_put(run: Run, context: Context, key: Any, value: Any) -> Context:
     """The context with an entry added or replaced; a list of keys is a path, whose missing levels are made."""
@@ -54,16 +59,19 @@ def context_put(run: Run, context: Context, key: Any, value: Any) -> Context:
 
 def _put(run: Run, context: Context, keys: list[str], level: int, value: Any) -> Context:
     run.make(len(context))
+    run.spend(_LEVEL + len(context) * _ENTRY)
     key = keys[level]
     if level + 1 < len(keys):
         inner = convert(context.get(key))
         if inner is not None and type(inner) is not dict:
             raise UnfitArgumentError
         value = _put(run, inner or {}, keys, level + 1, value)
-    return {**context, key: value}
+    result = context.copy()
+    result[key] = value
+    return result
 
 
-@builtin("context merge(contexts: any..)", "put all(contexts: any..)")
+@builtin("context merge(contexts: any..)", "put all(contexts: any..)", price=120)
 def context_merge(run: Run, contexts: list[Any]) -> Context:
     merged: Context = {}
     for context in map(convert, contexts):

@@ -30,7 +30,7 @@ _Value = TypeVar("_Value")
 _number = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,5})?", re.ASCII)
 
 
-@builtin("string(from: any)")
+@builtin("string(from: any)", price=15)
 def string(run: Run, value: Any) -> str | None:
     written = text(run, value)
     if written is not None and len(written) > 100:
@@ -38,17 +38,17 @@ def string(run: Run, value: Any) -> str | None:
     return written
 
 
-@builtin("number(from: string)")
+@builtin("number(from: string)", price=35)
 def number(run: Run, value: str) -> numbers.Number:
     return _read_number(value)
 
 
-@builtin("number(from: string, grouping separator: string?)")
+@builtin("number(from: string, grouping separator: string?)", price=130)
 def number_grouped(run: Run, value: str, grouping: str | None) -> numbers.Number:
     return number_separated(run, value, grouping, None)
 
 
-@builtin("number(from: string, grouping separator: string?, decimal separator: string?)")
+@builtin("number(from: string, grouping separator: string?, decimal separator: string?)", price=130)
 def number_separated(run: Run, value: str, grouping: str | None, point: str | None) -> numbers.Number:
     if grouping not in {None, " ", ",", "."} or point not in {None, ",", "."} or grouping == (point or 0):
         raise UnfitArgumentError
@@ -68,7 +68,7 @@ def _read_number(value: str) -> numbers.Number:
     return read
 
 
-@builtin("date(from: any)")
+@builtin("date(from: any)", price=110)
 def date(run: Run, value: Any) -> FeelDate:
     if type(value) is str:
         return _found(parse_date(value))
@@ -84,7 +84,7 @@ def date_of_parts(run: Run, year: numbers.Number, month: numbers.Number, day: nu
     return _found(FeelDate.make(int(year), int(month), int(day)))
 
 
-@builtin("time(from: any)")
+@builtin("time(from: any)", price=170)
 def time(run: Run, value: Any) -> FeelTime:
     if type(value) is str:
         return _found(parse_time(value))
@@ -117,7 +117,7 @@ def time_with_offset(
     return FeelTime(nanos, seconds)
 
 
-@builtin("date and time(from: any)")
+@builtin("date and time(from: any)", price=300)
 def date_and_time(run: Run, value: Any) -> FeelDateTime:
     if type(value) is str:
         day = parse_date(value)
@@ -146,7 +146,7 @@ def date_and_time_of(run: Run, value: FeelDate | FeelDateTime, other: Any) -> Fe
     return _found(FeelDateTime.from_instant(value.instant, zone))
 
 
-@builtin("duration(from: any)")
+@builtin("duration(from: any)", price=150)
 def duration(run: Run, value: Any) -> YearsMonths | DaysTime:
     read = parse_duration(value) if type(value) is str else value
     if isinstance(read, YearsMonths | DaysTime):
@@ -173,7 +173,7 @@ def _found(value: _Value | None) -> _Value:
     return value
 
 
-@builtin("from json(json: string)")
+@builtin("from json(json: string)", price=210)
 def from_json(run: Run, document: str) -> Any:
     run.make_text(len(document) * 8)
     try:
@@ -190,6 +190,6 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-@builtin("to json(value: any)")
+@builtin("to json(value: any)", price=140)
 def to_json(run: Run, value: Any) -> str:
     return json_text(run, value)

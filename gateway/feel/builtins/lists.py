@@ -18,6 +18,9 @@ from gateway.feel.values import NUMBERS, PLAIN, convert, equals, extreme, key_of
 
 List = list[Any]
 
+_COMPARISON = 50
+"""Steps for asking a function how two members are sorted, beyond those of its call."""
+
 
 @builtin("list contains(list: list, element: any)")
 def list_contains(run: Run, members: List, element: Any) -> bool:
@@ -35,12 +38,12 @@ def is_empty(run: Run, members: List) -> bool:
     return not members
 
 
-@builtin("min(list: any..)")
+@builtin("min(list: any..)", price=90)
 def minimum(run: Run, members: List) -> Any:
     return _extreme(run, members, -1)
 
 
-@builtin("max(list: any..)")
+@builtin("max(list: any..)", price=135)
 def maximum(run: Run, members: List) -> Any:
     return _extreme(run, members, 1)
 
@@ -48,7 +51,7 @@ def maximum(run: Run, members: List) -> Any:
 def _extreme(run: Run, members: List, direction: int) -> Any:
     if not members:
         return None
-    run.spend(len(members) * 10)
+    run.spend(len(members) * 30)
     best = extreme([convert(member) for member in members], direction)
     if best is None:
         raise UnfitArgumentError
@@ -56,7 +59,7 @@ def _extreme(run: Run, members: List, direction: int) -> Any:
 
 
 def _numbers(run: Run, members: List) -> list[Number]:
-    run.spend(len(members))
+    run.spend(len(members) * 11)
     plain = PLAIN
     result = [member if type(member) in plain else convert(member) for member in members]
     for member in result:
@@ -65,7 +68,7 @@ def _numbers(run: Run, members: List) -> list[Number]:
     return result
 
 
-@builtin("sum(list: any..)")
+@builtin("sum(list: any..)", price=70)
 def total(run: Run, members: List) -> Number | None:
     values = _numbers(run, members)
     return _sum(values) if values else None
@@ -81,23 +84,24 @@ def _sum(values: list[Number]) -> Number | None:
     return result
 
 
-@builtin("product(list: any..)")
+@builtin("product(list: any..)", price=90)
 def product(run: Run, members: List) -> Number | None:
     values = _numbers(run, members)
+    run.spend(len(values) * 14)
     result: Number | None = 1 if values else None
     for value in values:
         result = numbers.multiply(result, value) if result is not None else None
     return result
 
 
-@builtin("mean(list: any..)")
+@builtin("mean(list: any..)", price=110)
 def mean(run: Run, members: List) -> Number | None:
     values = _numbers(run, members)
     summed = _sum(values)
     return numbers.divide(summed, len(values)) if values and summed is not None else None
 
 
-@builtin("median(list: any..)")
+@builtin("median(list: any..)", price=80)
 def median(run: Run, members: List) -> Number | None:
     values = sorted(_numbers(run, members))
     if not values:
@@ -109,7 +113,7 @@ def median(run: Run, members: List) -> Number | None:
     return numbers.divide(summed, 2) if summed is not None else None
 
 
-@builtin("stddev(list: any..)")
+@builtin("stddev(list: any..)", price=1000)
 def standard_deviation(run: Run, members: List) -> Number | None:
     """Of a sample, through doubles; one number alone has none and fails the evaluation."""
     values = _numbers(run, members)
@@ -117,17 +121,18 @@ def standard_deviation(run: Run, members: List) -> Number | None:
         return None
     if len(values) == 1:
         numbers.fatal("The standard deviation of one number is not defined.")
-    run.spend(len(values) * 50)
+    run.spend(len(values) * 150)
     try:
         return numbers.from_float(statistics.stdev(map(float, values)))
     except OverflowError:
         return None
 
 
-@builtin("mode(list: any..)")
+@builtin("mode(list: any..)", price=275)
 def mode(run: Run, members: List) -> list[Number]:
     """The most frequent numbers, in their order."""
     values = _numbers(run, members)
+    run.spend(len(values) * 3)
     counted = Counter(values)
     most = max(counted.values(), default=0)
     return sorted(value for value, times in counted.items() if times == most)
@@ -141,26 +146,30 @@ def _place(members: List, position: Number) -> int:
     return place - 1 if place > 0 else len(members) + place
 
 
-@builtin("sublist(list: list, start position: number)", "sublist(list: list, start: number)")
+@builtin("sublist(list: list, start position: number)", "sublist(list: list, start: number)", price=70)
 def sublist(run: Run, members: List, start: Number) -> List:
+    run.spend(len(members))
     return members[max(_place(members, start), 0) :]
 
 
 @builtin(
-    "sublist(list: list, start position: number, length: number)", "sublist(list: list, start: number, length: number)"
+    "sublist(list: list, start position: number, length: number)",
+    "sublist(list: list, start: number, length: number)",
+    price=70,
 )
 def sublist_of_length(run: Run, members: List, start: Number, length: Number) -> List:
+    run.spend(len(members))
     first = _place(members, start)
     return members[max(first, 0) : max(first + int(length), 0)]
 
 
-@builtin("append(list: list, items: any...)")
+@builtin("append(list: list, items: any...)", price=60)
 def append(run: Run, members: List, items: List) -> List:
     run.make(len(members) + len(items))
     return members + items
 
 
-@builtin("concatenate(lists: any..)")
+@builtin("concatenate(lists: any..)", price=90)
 def concatenate(run: Run, lists: List) -> List:
     result: List = []
     for part in map(convert, lists):
@@ -170,7 +179,7 @@ def concatenate(run: Run, lists: List) -> List:
     return result
 
 
-@builtin("insert before(list: list, position: number, newItem: any)")
+@builtin("insert before(list: list, position: number, newItem: any)", price=70)
 def insert_before(run: Run, members: List, position: Number, item: Any) -> List:
     place = max(_place(members, position), 0)
     run.make(len(members) + 1)
@@ -184,7 +193,11 @@ def remove(run: Run, members: List, position: Number) -> List:
     return members[: max(place, 0)] + members[max(place + 1, 0) :]
 
 
-@builtin("list replace(list: list, position: any, newItem: any)", "list replace(list: list, match: any, newItem: any)")
+@builtin(
+    "list replace(list: list, position: any, newItem: any)",
+    "list replace(list: list, match: any, newItem: any)",
+    price=70,
+)
 def list_replace(run: Run, members: List, place: Any, item: Any) -> List:
     """The standard's function, which Camunda's engine does not have: by position, or where `match(item, newItem)`."""
     run.make(len(members))
@@ -210,13 +223,13 @@ def reverse(run: Run, members: List) -> List:
     return members[::-1]
 
 
-@builtin("index of(list: list, match: any)")
+@builtin("index of(list: list, match: any)", price=20)
 def index_of(run: Run, members: List, match: Any) -> list[int]:
-    run.spend(len(members) * 4)
+    run.spend(len(members) * 11)
     return [place for place, member in enumerate(members, 1) if equals(run, member, match) is True]
 
 
-@builtin("union(lists: any..)")
+@builtin("union(lists: any..)", price=125)
 def union(run: Run, lists: List) -> List:
     return distinct_values(run, concatenate(run, lists))
 
@@ -235,10 +248,10 @@ def _first(run: Run, members: List) -> List:
     return list(seen.values())
 
 
-@builtin("duplicate values(list: list)")
+@builtin("duplicate values(list: list)", price=170)
 def duplicate_values(run: Run, members: List) -> List:
     """Each value that is there more than once, in the order of its first place."""
-    run.spend(len(members) * 20)
+    run.spend(len(members) * 52)
     counted = Counter(key_of(run, member) for member in members)
     return [member for member in _first(run, members) if counted[key_of(run, member)] > 1]
 
@@ -259,7 +272,7 @@ def _flatten(run: Run, members: List, result: List) -> None:
             result.append(member)
 
 
-@builtin("partition(list: list, size: number)")
+@builtin("partition(list: list, size: number)", price=20)
 def partition(run: Run, members: List, size: Number) -> list[List]:
     step = int(size)
     if step <= 0:
@@ -268,15 +281,17 @@ def partition(run: Run, members: List, size: Number) -> list[List]:
     return [members[start : start + step] for start in range(0, len(members), step)]
 
 
-@builtin("sort(list: list, precedes: any)")
+@builtin("sort(list: list, precedes: any)", price=80)
 def sort(run: Run, members: List, precedes: Any) -> List:
     """Sorted by a function of two members that tells whether the first comes before the second."""
     if not is_function(precedes):
         raise UnfitArgumentError
 
     def order(left: Any, right: Any) -> int:
+        run.spend(_COMPARISON)
         if invoke("precedes", precedes, run, [left, right]) is True:
             return -1
         return 1 if invoke("precedes", precedes, run, [right, left]) is True else 0
 
+    run.spend(len(members) * 20)
     return sorted(map(convert, members), key=functools.cmp_to_key(order))

@@ -41,14 +41,14 @@ def assert_with_cause(run: Run, value: Any, condition: Any, cause: Any) -> Any:
     return value
 
 
-@builtin("all(list: any..)", "and(list: any..)")
+@builtin("all(list: any..)", "and(list: any..)", price=30)
 def conjunction(run: Run, members: list[Any]) -> bool | None:
     """False if one is false, true if all are true, else null."""
     run.spend(len(members))
     return _fold(members, decisive=False)
 
 
-@builtin("any(list: any..)", "or(list: any..)")
+@builtin("any(list: any..)", "or(list: any..)", price=30)
 def disjunction(run: Run, members: list[Any]) -> bool | None:
     """True if one is true, false if all are false, else null."""
     run.spend(len(members))

@@ -121,12 +121,12 @@ def modulo(run: Run, dividend: Number, divisor: Number) -> Number | None:
     return numbers.finite(numbers.DECIMALS.plus(rest))
 
 
-@builtin("sqrt(number: number)")
+@builtin("sqrt(number: number)", price=80)
 def sqrt(run: Run, number: Number) -> Number | None:
     return numbers.through_double(math.sqrt, number)
 
 
-@builtin("log(number: number)")
+@builtin("log(number: number)", price=85)
 def log(run: Run, number: Number) -> Number | None:
     """The natural logarithm; what has none fails the evaluation."""
     if number <= 0:
@@ -134,7 +134,7 @@ def log(run: Run, number: Number) -> Number | None:
     return numbers.through_double(math.log, number)
 
 
-@builtin("exp(number: number)")
+@builtin("exp(number: number)", price=80)
 def exp(run: Run, number: Number) -> Number | None:
     return numbers.through_double(math.exp, number)
 
@@ -149,6 +149,6 @@ def even(run: Run, number: Number) -> bool:
     return number % 2 == 0 if type(number) is int else EXACT.remainder(number, 2) == 0
 
 
-@builtin("random number()", pure=False)
+@builtin("random number()", pure=False, price=115)
 def random_number(run: Run) -> Number | None:
     return numbers.from_float(random.random())  # noqa: S311 - no secret

@@ -60,6 +60,7 @@ def _high(value: Any) -> tuple[Any, bool]:
     "before(point: any, range: any)",
     "before(range: any, point: any)",
     "before(range1: any, range2: any)",
+    price=25,
 )
 def before(run: Run, first: Any, second: Any) -> bool:
     _check(first, second)
@@ -73,29 +74,30 @@ def before(run: Run, first: Any, second: Any) -> bool:
     "after(point: any, range: any)",
     "after(range: any, point: any)",
     "after(range1: any, range2: any)",
+    price=25,
 )
 def after(run: Run, first: Any, second: Any) -> bool:
     return before(run, second, first)
 
 
-@builtin("meets(range1: any, range2: any)")
+@builtin("meets(range1: any, range2: any)", price=140)
 def meets(run: Run, first: Any, second: Any) -> bool:
     first, second = _ranges(first, second)
     return _order(first.high, second.low) == 0 and first.high_closed and second.low_closed
 
 
-@builtin("met by(range1: any, range2: any)")
+@builtin("met by(range1: any, range2: any)", price=140)
 def met_by(run: Run, first: Any, second: Any) -> bool:
     return meets(run, second, first)
 
 
-@builtin("overlaps(range1: any, range2: any)")
+@builtin("overlaps(range1: any, range2: any)", price=290)
 def overlaps(run: Run, first: Any, second: Any) -> bool:
     first, second = _ranges(first, second)
     return not before(run, first, second) and not before(run, second, first)
 
 
-@builtin("overlaps before(range1: any, range2: any)")
+@builtin("overlaps before(range1: any, range2: any)", price=290)
 def overlaps_before(run: Run, first: Any, second: Any) -> bool:
     first, second = _ranges(first, second)
     starts_order = _order(first.low, second.low)
@@ -103,7 +105,7 @@ def overlaps_before(run: Run, first: Any, second: Any) -> bool:
     return starts_earlier and not before(run, first, second) and _ends_within(first, second)
 
 
-@builtin("overlaps after(range1: any, range2: any)")
+@builtin("overlaps after(range1: any, range2: any)", price=290)
 def overlaps_after(run: Run, first: Any, second: Any) -> bool:
     return overlaps_before(run, second, first)
 
@@ -118,7 +120,7 @@ def _starts_within(inner: FeelRange, outer: FeelRange) -> bool:
     return order > 0 or (order == 0 and (outer.low_closed or not inner.low_closed))
 
 
-@builtin("finishes(point: any, range: any)", "finishes(range1: any, range2: any)")
+@builtin("finishes(point: any, range: any)", "finishes(range1: any, range2: any)", price=175)
 def finishes(run: Run, part: Any, whole: Any) -> bool:
     _point_and_range(part, whole)
     if type(part) is not FeelRange:
@@ -127,12 +129,12 @@ def finishes(run: Run, part: Any, whole: Any) -> bool:
     return _starts_within(part, whole) and same_end
 
 
-@builtin("finished by(range: any, point: any)", by_name=False)
+@builtin("finished by(range: any, point: any)", by_name=False, price=175)
 def finished_by(run: Run, whole: Any, part: Any) -> bool:
     return finishes(run, part, whole)
 
 
-@builtin("starts(point: any, range: any)", "starts(range1: any, range2: any)")
+@builtin("starts(point: any, range: any)", "starts(range1: any, range2: any)", price=175)
 def starts(run: Run, part: Any, whole: Any) -> bool:
     _point_and_range(part, whole)
     if type(part) is not FeelRange:
@@ -141,12 +143,12 @@ def starts(run: Run, part: Any, whole: Any) -> bool:
     return _ends_within(part, whole) and same_start
 
 
-@builtin("started by(range: any, point: any)", "started by(range1: any, range2: any)")
+@builtin("started by(range: any, point: any)", "started by(range1: any, range2: any)", price=175)
 def started_by(run: Run, whole: Any, part: Any) -> bool:
     return starts(run, part, whole)
 
 
-@builtin("during(point: any, range: any)", "during(range1: any, range2: any)")
+@builtin("during(point: any, range: any)", "during(range1: any, range2: any)", price=60)
 def during(run: Run, part: Any, whole: Any) -> bool:
     _point_and_range(part, whole)
     if type(part) is FeelRange:
@@ -157,12 +159,12 @@ def during(run: Run, part: Any, whole: Any) -> bool:
     return inside
 
 
-@builtin("includes(range: any, point: any)", "includes(range1: any, range2: any)")
+@builtin("includes(range: any, point: any)", "includes(range1: any, range2: any)", price=60)
 def includes(run: Run, whole: Any, part: Any) -> bool:
     return during(run, part, whole)
 
 
-@builtin("coincides(point1: any, point2: any)", "coincides(range1: any, range2: any)")
+@builtin("coincides(point1: any, point2: any)", "coincides(range1: any, range2: any)", price=10)
 def coincides(run: Run, first: Any, second: Any) -> bool:
     _check(first, second)
     if type(first) is not FeelRange and type(second) is not FeelRange:

@@ -15,13 +15,13 @@ from gateway.feel.functions import builtin
 from gateway.feel.values import convert, utf16_length
 
 
-@builtin("substring(string: string, start position: number)")
+@builtin("substring(string: string, start position: number)", price=60)
 def substring(run: Run, string: str, start: numbers.Number) -> str:
     """From a position on; a position outside of the string fails the evaluation, as in Camunda's engine."""
     return _cut(string, int(start), None)
 
 
-@builtin("substring(string: string, start position: number, length: number)")
+@builtin("substring(string: string, start position: number, length: number)", price=105)
 def substring_of_length(run: Run, string: str, start: numbers.Number, length: numbers.Number) -> str | None:
     if length < 0:
         raise UnfitArgumentError
@@ -98,7 +98,7 @@ def is_blank(run: Run, string: str) -> bool:
     return not string or string.isspace()
 
 
-@builtin("uuid()", pure=False)
+@builtin("uuid()", pure=False, price=280)
 def make_uuid(run: Run) -> str:
     return str(uuid.uuid4())
 
@@ -118,22 +118,22 @@ def from_base64(run: Run, value: str) -> str:
         raise UnfitArgumentError from None
 
 
-@builtin("string join(list: list)")
+@builtin("string join(list: list)", price=55)
 def string_join(run: Run, members: list[Any]) -> str:
     return string_join_within(run, members, None, "", "")
 
 
-@builtin("string join(list: list, delimiter: string?)")
+@builtin("string join(list: list, delimiter: string?)", price=55)
 def string_join_with(run: Run, members: list[Any], delimiter: str | None) -> str:
     return string_join_within(run, members, delimiter, "", "")
 
 
-@builtin("string join(list: list, delimiter: string?, prefix: string?, suffix: string?)")
+@builtin("string join(list: list, delimiter: string?, prefix: string?, suffix: string?)", price=55)
 def string_join_within(
     run: Run, members: list[Any], delimiter: str | None, prefix: str | None, suffix: str | None
 ) -> str:
     """Nulls are left out; any other member that is no string makes the result null."""
-    run.spend(len(members))
+    run.spend(len(members) * 12)
     texts = [text for text in map(convert, members) if text is not None]
     if not all(type(text) is str for text in texts):
         raise UnfitArgumentError
