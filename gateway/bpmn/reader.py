@@ -1,6 +1,7 @@
 """XML -> model: hardened parsing, then one pass over the tree."""
 
 import re
+import sys
 from typing import TypeVar, cast
 
 from lxml import etree
@@ -151,7 +152,7 @@ def _properties(node: etree._Element) -> dict[str, str]:
     for one in node.iterchildren(f"{_Z}property"):
         value = one.get("value")
         if value is not None:
-            found.setdefault(one.get("name", ""), value)
+            found.setdefault(sys.intern(one.get("name", "")), value)
     return found
 
 

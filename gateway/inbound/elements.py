@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway import bpmn
-from gateway.durations import parse_milliseconds
+from gateway.durations import MAX_MILLISECONDS, parse_milliseconds
 from gateway.sdk import InboundElement, Point
 
 INBOUND_TYPE = "inbound.type"
@@ -42,7 +42,7 @@ _KINDS = frozenset({"startEvent", "intermediateCatchEvent", "boundaryEvent", "re
 
 @dataclass(frozen=True, slots=True)
 class InvalidElement:
-    """An element that says it is inbound, but cannot be used."""
+    """An element that says it is inbound, but cannot be used. starts: it would start instances, were it valid."""
 
     element_id: str
     type: str
@@ -51,6 +51,7 @@ class InvalidElement:
     tenant_id: str
     reason: str
     properties: Mapping[str, str] = field(hash=False)
+    starts: bool = False
 
 
 def inbound_elements(
@@ -67,8 +68,11 @@ def inbound_elements(
             try:
                 good.append(_element(process, element, version, key, tenant_id))
             except ValueError as e:
+                starts = element.kind == "startEvent" and not _in_event_sub_process(element)
                 connector = properties[INBOUND_TYPE]
-                bad.append(InvalidElement(element.id, connector, process.id, key, tenant_id, str(e), properties))
+                bad.append(
+                    InvalidElement(element.id, connector, process.id, key, tenant_id, str(e), properties, starts)
+                )
     return good, bad
 
 
@@ -97,11 +101,15 @@ def _element(
         message_name=message,
         message_ttl_ms=_ttl(properties.get("messageTtl")),
         attached_to=element.attached_to,
-        in_event_sub_process=element.parent is not None and element.parent.triggered_by_event,
+        in_event_sub_process=_in_event_sub_process(element),
         template_id=element.template,
         template_version=element.template_version,
         template_icon=element.template_icon,
     )
+
+
+def _in_event_sub_process(element: bpmn.FlowElement) -> bool:
+    return element.parent is not None and element.parent.triggered_by_event
 
 
 def _point(element: bpmn.FlowElement) -> tuple[Point, str | None]:
@@ -127,6 +135,9 @@ def _ttl(text: str | None) -> int | None:
     if text is None or not text.strip():
         return None
     try:
-        return parse_milliseconds(text.strip())
+        milliseconds = parse_milliseconds(text.strip())
     except ValueError:
         raise ValueError(f"messageTtl: expected an ISO 8601 duration such as PT1H, but got {text!r}") from None
+    if abs(milliseconds) > MAX_MILLISECONDS:
+        raise ValueError(f"messageTtl: expected at most {MAX_MILLISECONDS} milliseconds, but got {text!r}")
+    return milliseconds
