@@ -32,7 +32,24 @@ Coercer = Callable[[Any, Path], Any]
 
 
 class BindingError(Exception):
-    """The input cannot be bound. The text names the field and what it must be; it never holds the value."""
+    """The input cannot be bound. The text names the field and what it must be; it never holds the value.
+
+    path, expected: the field whose value is of the wrong kind, and the original's name for the right one, where that is known.
+    violations: dotted paths and messages of the fields that break constraints.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: Path = (),
+        expected: str | None = None,
+        violations: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.expected = expected
+        self.violations = tuple(violations)
 
 
 class ContentNeeded(Exception):  # noqa: N818 - a request to the caller, not a failure
@@ -46,13 +63,15 @@ class ContentNeeded(Exception):  # noqa: N818 - a request to the caller, not a f
 def invalid_field(path: Path, type_name: str | None = None) -> BindingError:
     """The original's words for a value of the wrong kind."""
     must = f". It Must be `{type_name}`" if type_name else ""
-    return BindingError(f"Json object contains an invalid field: {', '.join(path)}{must}")
+    return BindingError(
+        f"Json object contains an invalid field: {', '.join(path)}{must}", path=path, expected=type_name
+    )
 
 
 def violations(found: Sequence[tuple[str, str]]) -> BindingError:
     """The original's words for values that break constraints: pairs of dotted path and message."""
     lines = [f" - Property: {path}: Validation failed. Original message: {message}" for path, message in found]
-    return BindingError("\n".join([_PREFIX, *lines]))
+    return BindingError("\n".join([_PREFIX, *lines]), violations=found)
 
 
 class Binder:
