@@ -121,7 +121,7 @@ IMPLEMENTED: list[tuple[str, str, Any]] = [
     ("gateway.webhook.max-in-flight", "20", 20),
     ("gateway.webhook.public-url", "https://hooks.example", "https://hooks.example"),
     ("gateway.webhook.forwarded-headers", "true", True),
-    ("gateway.engine.transport", "grpcio", "grpcio"),
+    ("gateway.engine.transport", "lean", "lean"),
     ("gateway.log.format", "json", "json"),
     ("gateway.log.level", "DEBUG", "debug"),
 ]

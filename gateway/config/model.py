@@ -620,7 +620,9 @@ class Ingress(Section):
 
 
 class EngineAccess(Section):
-    transport: Annotated[Literal["grpcio"], one_of("grpcio")] = "grpcio"
+    """transport: which client speaks gRPC, the grpcio package or our own."""
+
+    transport: Annotated[Literal["grpcio", "lean"], one_of("grpcio", "lean")] = "grpcio"
 
 
 class Log(Section):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -129,7 +129,7 @@ class Settings(Root):
     def connection(self) -> ConnectionSettings:
         """Where the engine is and how to identify oneself, with all that follows from the mode filled in."""
         try:
-            return _connection(self.client).resolved()
+            return replace(_connection(self.client), transport=self.gateway.engine.transport).resolved()
         except SettingsError as error:
             key, _, problem = str(error).partition(":")
             raise ConfigurationError(f"camunda.client.{key}:{problem}") from None

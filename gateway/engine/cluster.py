@@ -1,5 +1,6 @@
 """A Zeebe cluster as one engine: its commands by gRPC or REST, its queries by REST; made from the settings."""
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,8 +11,8 @@ from gateway.engine.grpc import TOPOLOGY, GrpcCommands
 from gateway.engine.rest import RestCommands, RestQueries
 from gateway.engine.rest_session import RestSession
 from gateway.engine.settings import ConnectionSettings
-from gateway.engine.tls import channel_credentials, rest_context
-from gateway.engine.transport import ChannelSettings, GrpcioTransport, Liveness
+from gateway.engine.tls import channel_context, channel_credentials, rest_context
+from gateway.engine.transport import ChannelSettings, Liveness, Transport
 
 _LIVENESS: Final = Liveness(probe_method=TOPOLOGY)
 
@@ -61,13 +62,13 @@ async def connect(settings: ConnectionSettings, *, liveness: Liveness = _LIVENES
     settings = settings.resolved()
     # All files are read before anything is made that would have to be closed.
     credentials = make_credentials(settings.auth)
-    channel = None if settings.prefer_rest_over_grpc else _channel_settings(settings)
+    make_transport = None if settings.prefer_rest_over_grpc else _transport(settings, liveness)
     session = _rest_session(settings, credentials)
     queries = RestQueries(session)
-    if channel is None:
+    if make_transport is None:
         return Cluster(RestCommands(session, timeout_offset=settings.request_timeout_offset), queries)
     commands = GrpcCommands(
-        GrpcioTransport(channel, liveness),
+        make_transport(),
         credentials,
         request_timeout=settings.request_timeout,
         timeout_offset=settings.request_timeout_offset,
@@ -97,14 +98,28 @@ def _rest_session(settings: ConnectionSettings, credentials: Credentials) -> Res
     )
 
 
+def _transport(settings: ConnectionSettings, liveness: Liveness) -> Callable[[], Transport]:
+    """What makes the transport; files are read here."""
+    channel = _channel_settings(settings)
+    if settings.transport == "lean":
+        from gateway.engine.lean import LeanTransport
+
+        return lambda: LeanTransport(channel, liveness)
+    from gateway.engine.grpcio import GrpcioTransport
+
+    return lambda: GrpcioTransport(channel, liveness)
+
+
 def _channel_settings(settings: ConnectionSettings) -> ChannelSettings:
+    lean = settings.transport == "lean"
     address = settings.grpc_address or ""
     parts = urlsplit(address)
     tls = _is_tls(address)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return ChannelSettings(
         target=f"{host}:{parts.port or (443 if tls else 80)}",
-        credentials=channel_credentials(settings.ca_certificate_path) if tls else None,
+        credentials=channel_credentials(settings.ca_certificate_path) if tls and not lean else None,
+        context=channel_context(settings.ca_certificate_path) if tls and lean else None,
         authority=settings.override_authority,
         user_agent=_user_agent(),
         max_message_size=settings.max_message_size,

@@ -100,6 +100,7 @@ class ConnectionSettings:
     override_authority: str | None = None
     max_http_connections: int = 100
     use_client_side_load_balancing: bool = False
+    transport: Literal["grpcio", "lean"] = "grpcio"
 
     def resolved(self) -> "ConnectionSettings":
         """The same with mode, addresses, method and token source filled in. SettingsError names what cannot be."""

@@ -8,9 +8,8 @@ import ssl
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
@@ -22,6 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from gateway.engine.settings import AuthSettings, SettingsError
+
+if TYPE_CHECKING:
+    import grpc
 
 _JAVA_MAGIC: Final = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 
@@ -85,10 +87,19 @@ def load_authorities(key: str, path: Path, password: str | None = None) -> bytes
     return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
-def channel_credentials(ca_certificate_path: Path | None) -> grpc.ChannelCredentials:
-    """TLS for gRPC, trusting this authority alone, or grpc's own list when there is none."""
+def channel_credentials(ca_certificate_path: Path | None) -> "grpc.ChannelCredentials":
+    """TLS for gRPC by grpcio, trusting this authority alone, or grpc's own list when there is none."""
+    import grpc
+
     roots = None if ca_certificate_path is None else load_authorities("ca-certificate-path", ca_certificate_path)
     return grpc.ssl_channel_credentials(root_certificates=roots)
+
+
+def channel_context(ca_certificate_path: Path | None) -> ssl.SSLContext:
+    """TLS for gRPC by our own HTTP/2, trusting this authority alone, or the system's when there is none."""
+    context = rest_context(ca_certificate_path)
+    context.set_alpn_protocols(["h2"])
+    return context
 
 
 def rest_context(ca_certificate_path: Path | None) -> ssl.SSLContext:

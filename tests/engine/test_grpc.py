@@ -20,8 +20,9 @@ from gateway.engine import (
 from gateway.engine._proto import gateway_pb2 as pb
 from gateway.engine.auth import FixedCredentials
 from gateway.engine.grpc import TOPOLOGY, GrpcCommands
+from gateway.engine.grpcio import GrpcioTransport
 from gateway.engine.settings import ConnectionSettings
-from gateway.engine.transport import ChannelSettings, GrpcioTransport, Liveness
+from gateway.engine.transport import ChannelSettings, Liveness
 from tests.engine import models
 from tests.engine.conftest import asked_again, connected
 from tests.engine.gateway_stub import StatusError, StubGateway, until

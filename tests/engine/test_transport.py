@@ -25,7 +25,9 @@ from gateway.engine import (
 )
 from gateway.engine._proto import gateway_pb2 as pb
 from gateway.engine.grpc import TOPOLOGY
-from gateway.engine.transport import ByteStream, ChannelSettings, GrpcioTransport, Liveness, error_of_status
+from gateway.engine.grpcio import GrpcioTransport
+from gateway.engine.lean import LeanTransport
+from gateway.engine.transport import ByteStream, ChannelSettings, Liveness, Transport, error_of_status
 from tests.engine.conftest import asked_again
 from tests.engine.gateway_stub import StatusError, StubGateway, until
 from tests.proxy import FaultProxy
@@ -38,13 +40,13 @@ PATIENT = Liveness(probe_method=TOPOLOGY)
 HASTY = Liveness(probe_method=TOPOLOGY, idle=0.4, probe_timeout=0.3, late=0.6, lull=0.2)
 
 
-@pytest.fixture
-async def transports() -> AsyncIterator[Callable[..., GrpcioTransport]]:
+@pytest.fixture(params=[GrpcioTransport, LeanTransport], ids=["grpcio", "lean"])
+async def transports(request: pytest.FixtureRequest) -> AsyncIterator["Make"]:
     """Makes transports to a port and closes them; afterwards no task may be left."""
-    made: list[GrpcioTransport] = []
+    made: list[Transport] = []
 
-    def make(port: int, liveness: Liveness = PATIENT, **settings: Any) -> GrpcioTransport:
-        made.append(GrpcioTransport(ChannelSettings(**{"target": f"127.0.0.1:{port}"} | settings), liveness))
+    def make(port: int, liveness: Liveness = PATIENT, **settings: Any) -> Transport:
+        made.append(request.param(ChannelSettings(**{"target": f"127.0.0.1:{port}"} | settings), liveness))
         return made[-1]
 
     yield make
@@ -55,7 +57,7 @@ async def transports() -> AsyncIterator[Callable[..., GrpcioTransport]]:
     assert left == []
 
 
-Make = Callable[..., GrpcioTransport]
+Make = Callable[..., Transport]
 
 
 @pytest.fixture
@@ -465,7 +467,7 @@ async def key_from(stream: ByteStream) -> int:
     return pb.ActivatedJob.FromString(message).key
 
 
-async def silenced(stub: StubGateway, proxy: FaultProxy, transport: GrpcioTransport) -> tuple[Feed, ByteStream]:
+async def silenced(stub: StubGateway, proxy: FaultProxy, transport: Transport) -> tuple[Feed, ByteStream]:
     """A stream whose connection was replaced while the server went on sending."""
     feed, told = Feed(), asyncio.Event()
     stub.answers["StreamActivatedJobs"] = feed
