@@ -6,18 +6,17 @@ property as it is written in the process; they never hold the value of a secret.
 """
 
 import enum
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from gateway import binding, feel, jsontext, sdk
-from gateway.documents import InvalidReference
+from gateway.documents import DOCUMENT_TYPE, InvalidReference
 from gateway.engine import InvalidArgument, Queries, Unimplemented
-from gateway.intrinsic import IntrinsicError, Intrinsics
+from gateway.intrinsic import FUNCTION_TYPE, IntrinsicError, Intrinsics
 from gateway.secrets import SecretContext, Secrets, SecretUnavailable, mask_with, mentions, references
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -30,7 +29,8 @@ _SHOWN = 100  # characters of a property that an error shows
 class _Form(enum.Enum):
     """How the text of a property becomes the value of its field."""
 
-    TEXT = enum.auto()  # as it is; what the field makes of it (a number, a flag, a choice) is the binder's business
+    TEXT = enum.auto()  # as it is
+    VALUE = enum.auto()  # as it is: what the field makes of it (a number, a flag, a choice) is the binder's business
     LIST = enum.auto()  # separated by commas, or a JSON list
     JSON = enum.auto()  # an object, or a list of objects
     ANY = enum.auto()  # JSON where it is JSON, else text
@@ -235,9 +235,9 @@ class Properties:
             if row.get("isTruncated"):
                 user = next(f for f in formulas if name in f.variables)
                 raise user.failed(f"this cluster does not give variable '{name}' in full: it is too large")
-        user = next((f for f in formulas if _CLUSTER_VARIABLES in f.variables), None)
-        if user is not None and _CLUSTER_VARIABLES not in rows:
-            raise user.failed(_NO_VARIABLES)
+        unknown = next((f for f in formulas if _CLUSTER_VARIABLES in f.variables), None)
+        if unknown is not None and _CLUSTER_VARIABLES not in rows:
+            raise unknown.failed(_NO_VARIABLES)
         return {name: jsontext.loads(row["value"]) for name, row in rows.items()}
 
     # ---- the model ----
@@ -352,17 +352,22 @@ def _form(annotation: Any) -> _Form:
         return _Form.FUNCTION
     if binding._is_union(inner):
         forms = {_form(each) for each in get_args(inner) if each is not type(None)}
-        return next((form for form in (_Form.TEXT, _Form.JSON) if form in forms), _Form.ANY)
+        return next((form for form in (_Form.TEXT, _Form.VALUE, _Form.JSON) if form in forms), _Form.ANY)
     if inner is Any or inner is object:
         return _Form.ANY
     if not isinstance(origin, type):
-        return _Form.TEXT
+        return _Form.VALUE
+    if issubclass(origin, (str, SecretStr)):
+        return _Form.VALUE if issubclass(origin, enum.Enum) else _Form.TEXT
     if issubclass(origin, (BaseModel, dict, Mapping)):
         return _Form.JSON
     if issubclass(origin, (list, tuple, set, frozenset)) or origin is Sequence:
         arguments = get_args(inner)
-        return _Form.LIST if not arguments or _form(arguments[0]) in {_Form.TEXT, _Form.ANY} else _Form.JSON
-    return _Form.TEXT
+        return _Form.LIST if not arguments or _form(arguments[0]) in _SINGLE else _Form.JSON
+    return _Form.VALUE
+
+
+_SINGLE = frozenset({_Form.TEXT, _Form.VALUE, _Form.ANY})
 
 
 # ---- from texts to values --------------------------------------------------------------------------------------------
@@ -384,7 +389,7 @@ def _parsed(text: str) -> Any:
 
 def _from_text(given: _Property, value: Any) -> Any:
     """The value for a field, of a property that is no expression."""
-    if not isinstance(value, str) or given.form in {_Form.TEXT, _Form.FUNCTION}:
+    if not isinstance(value, str) or given.form in {_Form.TEXT, _Form.VALUE, _Form.FUNCTION}:
         return value
     if given.form is _Form.LIST:
         if not value.lstrip().startswith("["):
@@ -402,7 +407,9 @@ def _from_text(given: _Property, value: Any) -> Any:
 
 
 def _from_feel(form: _Form, value: Any) -> Any:
-    return jsontext.dumps(value) if form is _Form.TEXT and isinstance(value, dict) else value
+    if form is not _Form.TEXT or not isinstance(value, dict) or DOCUMENT_TYPE in value or FUNCTION_TYPE in value:
+        return value
+    return jsontext.dumps(value)
 
 
 # ---- expressions -----------------------------------------------------------------------------------------------------
@@ -455,8 +462,6 @@ def _names_in(text: str) -> Iterable[str]:
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
-_INDEX = re.compile(r"\[\d+\]")
-
 _WORDS = {
     "Integer": "a whole number",
     "Double": "a number",
@@ -480,19 +485,22 @@ def _explained(error: binding.BindingError, model: type[BaseModel], plan: _Plan)
         return sdk.ConnectorInputException("; ".join(f"Property '{path}': {what}" for path, what in error.violations))
     if not error.path:
         return sdk.ConnectorInputException(f"Properties: {error}")
-    names = [_INDEX.sub("", step) for step in error.path]
+    names = [step.partition("[")[0] for step in error.path]
     came = next((_shown(p) for p in plan.properties if names[: p.name.count(".") + 1] == p.name.split(".")), "")
-    expected = _WORDS.get(error.expected or "") or _expected(_at(model, names, plan))
+    expected = _WORDS.get(error.expected or "") or _expected(_at(model, error.path, plan))
     return _refused(".".join(error.path), f"expected {expected}{f', but got {came}' if came else ''}")
 
 
-def _at(annotation: Any, names: Sequence[str], plan: _Plan) -> Any:
+def _at(annotation: Any, path: Sequence[str], plan: _Plan) -> Any:
     """The annotation of the field at a path."""
     tree: dict[str, Any] = {}
     for given in plan.properties:
         _put(tree, given.name, given.text)
-    for name in names:
+    for step in path:
+        name, *indexes = step.split("[")
         annotation = _member(annotation, name, tree)
+        for _ in indexes:
+            annotation = (*get_args(binding._inner(annotation)), Any)[0]
         below = tree.get(name)
         tree = below if isinstance(below, dict) else {}
     return annotation
