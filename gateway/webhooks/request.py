@@ -1,37 +1,22 @@
 """A webhook request as a connector sees it: raw, as it came, and what stands in it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.webhooks.bodies import Part, media_type, read_body, read_parts
+from gateway.webhooks.refusals import WebhookRefused
 
-class WebhookRefused(Exception):  # noqa: N818 - reads as what it is
-    """The request is answered with this status, and with `{"reason": ...}`, unless `body` says otherwise. Nothing else happens.
+__all__ = ["Part", "WebhookRefused", "WebhookRequest"]
 
-    The reason goes to the sender: no secret and nothing of the inside in it.
-    """
-
-    def __init__(self, status: int, reason: str, *, body: Any = None, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.body = {"reason": reason} if body is None else body
-        self.headers = dict(headers or {})
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of a multipart body."""
-
-    name: str
-    content: bytes
-    file_name: str | None = None
-    content_type: str | None = None
+_UNREAD: Any = object()
 
 
 @dataclass(slots=True)
 class WebhookRequest:
     """One request, its body read. headers: names lower-cased, the first value of each; params: of the query, decoded, the
-    first value of each; url: as the sender called it (scheme, host, path; no query), for signatures over it.
+    first value of each; url: as the sender called it (scheme, host, path; no query), for signatures over it; query: what
+    follows the `?`, as it came.
     """
 
     method: str
@@ -40,10 +25,28 @@ class WebhookRequest:
     headers: Mapping[str, str]
     params: Mapping[str, str]
     raw: bytes
-    _body: Any = field(default=None, repr=False)
-    _parsed: bool = field(default=False, repr=False)
+    query: str = ""
+    _body: Any = field(default=_UNREAD, init=False, repr=False, compare=False)
+    _parts: Sequence[Part] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def content_type(self) -> str:
         """The media type, lower-cased, without parameters; empty when the request names none."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return media_type(self.headers.get("content-type", ""))
+
+    @property
+    def body(self) -> Any:
+        """What the body says, read once, by the content type: see `gateway.webhooks.bodies`. Raises WebhookRefused (400, 415)."""
+        if self._body is _UNREAD:
+            self._body = read_body(self.headers.get("content-type", ""), self.raw)
+        return self._body
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The parts of a `multipart/form-data` body, fields and files alike, in order; empty for any other. Read once.
+
+        Raises WebhookRefused (400).
+        """
+        if self._parts is None:
+            self._parts = read_parts(self.headers.get("content-type", ""), self.raw)
+        return self._parts
