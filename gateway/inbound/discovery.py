@@ -335,7 +335,6 @@ class Discovery:
         """Brings what is wanted in line with the versions, as far as their definitions could be read."""
         if not self._dirty:
             return
-        before = self._parts.copy()
         for process in tuple(self._dirty):
             part, complete = self._part(process)
             if part.keys:
@@ -346,12 +345,13 @@ class Discovery:
                 self._dirty.discard(process)
         used = {key for part in self._parts.values() for key in part.keys}
         self._definitions.keep(used | {key for of in self._dirty for key in self._versions.served(of)})
-        if any(self._parts.get(of) != before.get(of) for of in self._parts.keys() | before.keys()):
-            parts = [self._parts[process] for process in sorted(self._parts)]
-            self._wanted = Wanted(
-                tuple(element for part in parts for element in part.elements),
-                tuple(element for part in parts for element in part.invalid),
-            )
+        parts = [self._parts[process] for process in sorted(self._parts)]
+        wanted = Wanted(
+            tuple(element for part in parts for element in part.elements),
+            tuple(element for part in parts for element in part.invalid),
+        )
+        if wanted != self._wanted:
+            self._wanted = wanted
 
     def _part(self, process: Process) -> "tuple[_Part, bool]":
         """What is served of a process, and whether all of it could be read."""
