@@ -169,7 +169,7 @@ def test_a_task_has_its_job_headers_properties_and_mappings_in_order():
         '</z:ioMapping><z:taskHeaders><z:header key="h" value="1"/><z:header key="e"/></z:taskHeaders>'
         '<z:properties><z:property name="n" value="v"/></z:properties>'
     )
-    template = 'z:modelerTemplate="io.http" z:modelerTemplateVersion="7"'
+    template = 'z:modelerTemplate="io.http" z:modelerTemplateVersion="7" z:modelerTemplateIcon="data:,i"'
     element = read(f'<b:serviceTask id="t" {template}>{task}</b:serviceTask>').elements["t"]
     found = element.extensions
     assert found.task_definition is not None
@@ -177,7 +177,15 @@ def test_a_task_has_its_job_headers_properties_and_mappings_in_order():
     assert [(m.source, m.target) for m in found.inputs] == [("= a", "x.y"), ("b", "z")]
     assert [(m.source, m.target) for m in found.outputs] == [("= r", "o")]
     assert (found.headers, found.properties) == ({"h": "1", "e": ""}, {"n": "v"})
-    assert (element.template, element.template_version) == ("io.http", "7")
+    assert (element.template, element.template_version, element.template_icon) == ("io.http", "7", "data:,i")
+
+
+def test_of_properties_with_one_name_the_first_that_has_a_value_counts():
+    lines = ("n", None), ("n", "1"), ("n", "2"), ("empty", ""), ("none", None)
+    tags = (f'<z:property name="{name}"' + ("/>" if v is None else f' value="{v}"/>') for name, v in lines)
+    properties = ext("<z:properties>" + "".join(tags) + "</z:properties>")
+    found = read(f'<b:task id="t">{properties}</b:task>').elements["t"]
+    assert found.extensions.properties == {"n": "1", "empty": ""}
 
 
 def test_the_other_extensions_keep_their_attributes():

@@ -9,7 +9,7 @@ whether something is new or gone. Only then, and every `sweep_interval`, the lat
 
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -171,6 +171,7 @@ class Discovery:
             self._dirty |= await self._import_latest()
         except EngineError as e:
             self._latest_import.failed(e)
+            log.warning("what is deployed cannot be read", reason=str(e))
             self._swept = None  # a page may have been lost that would have told of a deletion
             raise
         self._latest_import.over()
@@ -258,30 +259,19 @@ class Discovery:
 
     async def _sweep(self) -> dict[Process, int]:
         found: dict[Process, Version] = {}
-        ask = partial(self._page_of_definitions, {"isLatestVersion": True})
-        async for row in self._rows(ask, self._page_size, by_total=True):
+
+        def take(row: dict[str, Any]) -> None:
             version = _version_of(row)
             process = (version.tenant_id, version.bpmn_process_id)
             if process not in found or version.key > found[process].key:
                 found[process] = version
+
+        ask = partial(self._page_of_definitions, {"isLatestVersion": True})
+        await _each_row(ask, take, self._page_size, by_total=True)
         self._numbers.clear()
         for version in found.values():
             self._number(version)
         return {process: version.key for process, version in found.items()}
-
-    async def _rows(
-        self, ask: Callable[..., Awaitable[SearchPage]], limit: int, *, by_total: bool = False
-    ) -> AsyncIterator[dict[str, Any]]:
-        """The rows of all pages. by_total: a page that is not full is the last only when the rows are as many as was said."""
-        after, count = None, 0
-        while True:
-            page = await ask(limit=limit, after=after)
-            for row in page.items:
-                yield row
-            count += len(page.items)
-            after = page.end_cursor
-            if not page.items or not after or (len(page.items) < limit and not (by_total and count < page.total)):
-                return
 
     def _number(self, version: Version) -> None:
         if version.number is not None:
@@ -309,8 +299,7 @@ class Discovery:
 
     async def _counted(self) -> dict[Process, set[int]]:
         found: dict[Process, set[int]] = {}
-        async for row in self._rows(partial(self._page, _STATISTICS, _OPEN[_STATISTICS]), _COUNTED):
-            _add(found, row)
+        await _each_row(partial(self._page, _STATISTICS, _OPEN[_STATISTICS]), partial(_add, found), _COUNTED)
         return found
 
     async def _scan(self, source: str, latest: Iterable[int]) -> dict[Process, set[int]]:
@@ -410,6 +399,25 @@ class _Trouble:
         self._pauses.reset()
 
 
+async def _each_row(
+    ask: Callable[..., Awaitable[SearchPage]],
+    take: Callable[[dict[str, Any]], object],
+    limit: int,
+    *,
+    by_total: bool = False,
+) -> None:
+    """Takes the rows of all pages. by_total: a page that is not full is the last only when all that were announced have come."""
+    after, count = None, 0
+    while True:
+        page = await ask(limit=limit, after=after)
+        for row in page.items:
+            take(row)
+        count += len(page.items)
+        after = page.end_cursor
+        if not page.items or not after or (len(page.items) < limit and not (by_total and count < page.total)):
+            return
+
+
 def _add(found: dict[Process, set[int]], row: dict[str, Any]) -> int:
     """Adds a row's version and gives its key. Unimplemented when the row has none: what an older release wrote may lack it."""
     if not row.get("processDefinitionKey"):
@@ -441,13 +449,7 @@ async def check_tenants(engine: Queries, tenant_ids: Sequence[str]) -> list[str]
         return []
     known: set[str] = set()
     try:
-        after = None
-        while True:
-            page = await engine.search("tenants", limit=100, after=after)
-            known |= {str(row.get("tenantId")) for row in page.items}
-            after = page.end_cursor
-            if len(page.items) < 100 or not after:
-                break
+        await _each_row(partial(engine.search, "tenants"), lambda row: known.add(str(row.get("tenantId"))), 100)
     except EngineError as e:
         log.debug("the tenants cannot be checked", reason=str(e))
         return []

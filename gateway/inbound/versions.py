@@ -5,7 +5,7 @@ of versions ("Inbound connectors" in Camunda's docs). Other than there, event su
 message start events, and a deleted version gives its place back to the one before.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from gateway.sdk import InboundElement, Point
 
@@ -19,10 +19,6 @@ class Versions:
     def __init__(self) -> None:
         self._latest: dict[Process, int] = {}
         self._subscribed: dict[Process, frozenset[int]] = {}
-
-    def __iter__(self) -> Iterator[Process]:
-        yield from self._latest
-        yield from (process for process in self._subscribed if process not in self._latest)
 
     @property
     def latest_keys(self) -> frozenset[int]:
