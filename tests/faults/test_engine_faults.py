@@ -92,11 +92,16 @@ async def test_an_engine_that_starts_later_than_the_gateway(record_property: Any
             engine.stop()
             await until(lambda: not _listens(grpc_port), 5)
             starting = asyncio.create_task(gateway.start())
-            await asyncio.sleep(2.5)
-            assert await gateway.status("/actuator/health/readiness") == 503
+
+            async def waits() -> bool:
+                return await gateway.status("/actuator/health/readiness") == 503
+
+            await until(waits, 25)
+            await asyncio.sleep(1)
+            assert await waits()
             assert not starting.done()
             with running_engine("--grpc", str(grpc_port), "--http", str(http_port)):
-                await asyncio.wait_for(starting, 10)
+                await asyncio.wait_for(starting, 20)
                 assert await gateway.status("/actuator/health/readiness") == 200
                 assert work.started == 0
 

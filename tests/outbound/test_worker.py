@@ -128,7 +128,8 @@ def test_permits_are_all_back_whatever_handlers_do(kinds: list[str], max_jobs: i
             await until(lambda: len(engine.calls) == len(kinds))
             await until(lambda: total.statistics().in_use == 0)
             assert worker.leases.statistics().count == 0
-            assert worker.permits.statistics().in_use <= 2  # the open read, and a poll
+            at_rest = 1 if engine.streams else 0  # the open read; a poll under way has more for a moment
+            await until(lambda: worker.permits.statistics().in_use <= at_rest)
 
     asyncio.run(play())
 
