@@ -38,12 +38,11 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._:+-]{1,40})\"?\s*(?:;|
 _XML_ENCODING = re.compile(rb"<\?xml[^>]{1,100}?\sencoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 # Codecs that map bytes to text one by one; others of Python's unfold, or run for long.
-_CODECS: Final = frozenset(
-    """ascii big5 big5hkscs cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 cp437 cp850 cp852 cp866 cp932 cp949
-    euc_jp euc_kr gb18030 gb2312 gbk iso2022_jp iso8859_10 iso8859_11 iso8859_13 iso8859_14 iso8859_15 iso8859_16 iso8859_2
-    iso8859_3 iso8859_4 iso8859_5 iso8859_6 iso8859_7 iso8859_8 iso8859_9 koi8_r koi8_u latin_1 mac_roman shift_jis tis_620
-    utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le utf_8""".split()
+_CODEC = re.compile(
+    r"utf_8|utf_(?:16|32)(?:_[bl]e)?|ascii|latin_1|iso8859_(?:1[013456]|[2-9])|cp(?:125[0-8]|437|850|852|866|932|949)"
+    r"|koi8_[ru]|mac_roman|tis_620|shift_jis|euc_(?:jp|kr)|gb(?:k|2312|18030)|big5(?:hkscs)?"
 )
+_MARKS: Final = ((codecs.BOM_UTF8, "utf_8_sig"), (codecs.BOM_UTF16_LE, "utf_16"), (codecs.BOM_UTF16_BE, "utf_16"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +90,11 @@ def _known(label: str) -> str | None:
     # Not by codecs.lookup: it keeps every name that it was ever asked for.
     name = label.lower().replace("-", "_").replace(".", "_").replace(":", "_")
     name = encodings.aliases.aliases.get(name, name)
-    return name if name in _CODECS else None
+    return name if _CODEC.fullmatch(name) else None
 
 
 def _xml_codec(raw: bytes) -> str:
-    for mark, codec in ((codecs.BOM_UTF8, "utf_8_sig"), (codecs.BOM_UTF16_LE, "utf_16"), (codecs.BOM_UTF16_BE, "utf_16")):
+    for mark, codec in _MARKS:
         if raw.startswith(mark):
             return codec
     match = _XML_ENCODING.match(raw.lstrip()[:200])
