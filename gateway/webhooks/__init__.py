@@ -1,24 +1,30 @@
 """Webhooks as connectors see them: the request and what stands in it, signatures, authorization.
 
-Nothing here does I/O, but the fetch of keys that tokens and messages of Amazon SNS are checked with. Time is an argument:
-seconds since 1970, as `time.time()` has it. What is refused raises `WebhookRefused`; what is set up wrongly raises ValueError when it is set up.
+Nothing here does I/O, but the fetch of keys that tokens and messages of Amazon SNS are checked with. Time is an argument, in seconds
+since 1970. What is refused raises `WebhookRefused`; what is set up wrongly raises ValueError when it is set up. The names are loaded
+when they are first used: schemas and tokens take some time to load, and most have no need of them.
 """
 
-from gateway.webhooks.authorization import (
-    ApiKeyAuthorization,
-    BasicAuthorization,
-    JwtAuthorization,
-    JwtSettings,
-    NoAuthorization,
-    WebhookAuthorization,
-    authorize,
-)
-from gateway.webhooks.hmac import HmacSettings, HmacSignature
-from gateway.webhooks.redaction import request_entry
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from gateway.webhooks.request import Part, WebhookRefused, WebhookRequest
-from gateway.webhooks.schema import BodySchema
-from gateway.webhooks.signatures import SCHEMES, Signature, signature
-from gateway.webhooks.sns import SnsSignatures, confirmation_url
+
+if TYPE_CHECKING:
+    from gateway.webhooks.authorization import (
+        ApiKeyAuthorization,
+        BasicAuthorization,
+        JwtAuthorization,
+        JwtSettings,
+        NoAuthorization,
+        WebhookAuthorization,
+        authorize,
+    )
+    from gateway.webhooks.hmac import HmacSettings, HmacSignature
+    from gateway.webhooks.redaction import request_entry
+    from gateway.webhooks.schema import BodySchema
+    from gateway.webhooks.signatures import SCHEMES, Signature, signature
+    from gateway.webhooks.sns import SnsSignatures, confirmation_url
 
 __all__ = [
     "SCHEMES",
@@ -41,3 +47,32 @@ __all__ = [
     "request_entry",
     "signature",
 ]
+
+_HOMES = {
+    "authorization": {
+        "ApiKeyAuthorization",
+        "BasicAuthorization",
+        "JwtAuthorization",
+        "JwtSettings",
+        "NoAuthorization",
+        "WebhookAuthorization",
+        "authorize",
+    },
+    "hmac": {"HmacSettings", "HmacSignature"},
+    "redaction": {"request_entry"},
+    "schema": {"BodySchema"},
+    "signatures": {"SCHEMES", "Signature", "signature"},
+    "sns": {"SnsSignatures", "confirmation_url"},
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

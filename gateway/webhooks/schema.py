@@ -4,7 +4,6 @@ The schema is the process's, the body anybody's: patterns have a time limit, a c
 by comparing each with each, and no schema is ever fetched. `format` is a note, as the specification has it, not a rule.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -15,10 +14,10 @@ import regex
 from jsonschema import Draft202012Validator, SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend, validator_for
-from jsonschema_specifications import REGISTRY
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing import Resource
 from referencing.exceptions import Unresolvable
-from referencing.jsonschema import specification_with
+from referencing.jsonschema import UnknownDialect, specification_with
 
 from gateway import jsontext
 from gateway.webhooks.refusals import WebhookRefused
@@ -61,11 +60,12 @@ class BodySchema:
         self._pattern_seconds = 0.0
         self._patterns: dict[str, regex.Pattern[str]] = {}
         try:
-            base = validator_for(schema, default=Draft202012Validator)
+            base: Any = validator_for(schema, default=Draft202012Validator)
             base.check_schema(schema)
             self._look_through(schema)
             self._validator: Validator = self._limited(base)(schema, registry=REGISTRY)
-            for probe in (None, "", 0, {}, []):
+            probes: list[Any] = [None, "", 0, {}, []]
+            for probe in probes:
                 self._first_error(probe)
         except SchemaError as e:
             raise ValueError(f"the schema breaks its own rules at {_place(e)}: {e.message[:_SHOWN]}") from None
@@ -73,6 +73,8 @@ class BodySchema:
             raise ValueError(
                 f"the schema refers to {e.ref[:_SHOWN]!r}, which is not in it; nothing is fetched"
             ) from None
+        except UnknownDialect as e:
+            raise ValueError(f"the schema's $schema {e.uri[:_SHOWN]!r} is not known") from None
         except (RecursionError, _Exceeded):
             raise ValueError("the schema refers to itself without end") from None
 
@@ -99,7 +101,7 @@ class BodySchema:
     def _look_through(self, schema: Any) -> None:
         """Follows every reference and compiles every pattern, so that nothing of a schema fails later."""
         specification = specification_with(schema.get("$schema", _DIALECT) if isinstance(schema, Mapping) else _DIALECT)
-        resource = Resource(schema, specification)
+        resource: Resource[Any] = Resource(contents=schema, specification=specification)  # type: ignore[call-arg]
         base = resource.id() or ""
         pending = [(resource, REGISTRY.with_resource(base, resource).crawl().resolver(base))]
         while pending:
@@ -136,12 +138,12 @@ class BodySchema:
             "patternProperties": self._pattern_properties,
             "additionalProperties": self._additional_properties,
             "multipleOf": _multiple_of,
-            "uniqueItems": _unique_items,
+            "uniqueItems": self._unique_items,
         }
         rules = {**base.VALIDATORS, **{name: rule for name, rule in own.items() if name in base.VALIDATORS}}
         types = base.TYPE_CHECKER
         draft_integer: Callable[[Any, Any], bool] = types._type_checkers["integer"]
-        return extend(
+        return extend(  # type: ignore[no-untyped-call]
             base,
             {name: self._counted(rule) for name, rule in rules.items()},
             type_checker=types.redefine(
@@ -151,12 +153,15 @@ class BodySchema:
 
     def _counted(self, rule: Keyword) -> Keyword:
         def counted(validator: Any, value: Any, instance: Any, schema: Any) -> Errors:
-            self._steps -= 1 + (len(value) // 8 if isinstance(value, (list, dict)) else 0)
-            if self._steps < 0:
-                raise _Exceeded
+            self._spend(1 + (len(value) // 8 if isinstance(value, (list, dict)) else 0))
             yield from rule(validator, value, instance, schema) or ()
 
         return counted
+
+    def _spend(self, steps: int) -> None:
+        self._steps -= steps
+        if self._steps < 0:
+            raise _Exceeded
 
     # ---- rules with patterns -----------------------------------------------------------------------------------------
 
@@ -193,8 +198,37 @@ class BodySchema:
             else:
                 yield from validator.descend(value, inner, path=name)
 
+    def _unique_items(self, validator: Any, wanted: Any, instance: Any, schema: Any) -> Errors:
+        if wanted and isinstance(instance, list) and len(set(map(self._canonical, instance))) < len(instance):
+            yield ValidationError("not unique")
 
-# ---- rules on numbers and lists --------------------------------------------------------------------------------------
+    def _canonical(self, value: Any) -> str:
+        """Equal for values that are equal to JSON Schema. Text, whose hash nobody can foresee."""
+        self._spend(1)
+        if isinstance(value, Mapping):
+            members = sorted(f"{jsontext.dumps(name)}:{self._canonical(item)}" for name, item in value.items())
+            return "{" + ",".join(members) + "}"
+        if isinstance(value, list):
+            return "[" + ",".join(map(self._canonical, value)) + "]"
+        return _canonical_number(value) if _is_number(value) else jsontext.dumps(value)
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def _decimal(value: Any) -> Decimal:
+    """By the digits that it is written with."""
+    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def _canonical_number(value: Any) -> str:
+    sign, digits, exponent = _decimal(value).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    return f"{'-' if sign else ''}{text}e{int(exponent) + len(digits) - len(text)}" if text else "0"
 
 
 def _is_whole(value: Any) -> bool:
@@ -203,36 +237,15 @@ def _is_whole(value: Any) -> bool:
 
 def _multiple_of(validator: Any, divisor: Any, instance: Any, schema: Any) -> Errors:
     """Exactly: 0.3 is a multiple of 0.1."""
-    if not isinstance(instance, (int, float, Decimal)) or isinstance(instance, bool):
+    if not _is_number(instance):
         return
-    number = Decimal(repr(instance)) if isinstance(instance, float) else Decimal(instance)
-    step = Decimal(repr(divisor)) if isinstance(divisor, float) else Decimal(divisor)
+    number, step = _decimal(instance), _decimal(divisor)
     if (
         not number.is_finite()
         or max(abs(number.adjusted()), abs(step.adjusted())) > _FAR
         or Fraction(number) % Fraction(step)
     ):
         yield ValidationError("no multiple")
-
-
-def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Errors:
-    if wanted and isinstance(instance, list) and len(set(map(_canonical, instance))) < len(instance):
-        yield ValidationError("not unique")
-
-
-def _canonical(value: Any) -> str:
-    """Equal for values that are equal to JSON Schema. Text, whose hash nobody can foresee."""
-    if isinstance(value, Mapping):
-        return (
-            "{" + ",".join(sorted(f"{jsontext.dumps(name)}:{_canonical(item)}" for name, item in value.items())) + "}"
-        )
-    if isinstance(value, list):
-        return "[" + ",".join(map(_canonical, value)) + "]"
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value):
-        sign, digits, exponent = Decimal(repr(value) if isinstance(value, float) else value).as_tuple()
-        text = "".join(map(str, digits)).rstrip("0")
-        return f"{'-' if sign else ''}{text}e{int(exponent) + len(digits) - len(text)}" if text else "0"
-    return jsontext.dumps(value)
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -246,8 +259,8 @@ def _place(error: ValidationError | SchemaError) -> str:
 
 def _rule(error: ValidationError) -> str:
     value: Any = error.validator_value
-    if error.validator is None:
-        return "nothing is allowed here"
+    if not isinstance(error.validator, str):
+        return "something in it is not allowed"
     if error.validator == "required" and isinstance(value, list) and isinstance(error.instance, Mapping):
         value = next((name for name in value if name not in error.instance), value)
     return f"{error.validator} {_short(jsontext.dumps(value), _SHOWN)}"

@@ -97,11 +97,12 @@ class SnsSignatures:
         if not isinstance(message, Mapping):
             raise invalid_signature("The body is no message of Amazon SNS: expected a JSON object")
         content = signing_string(message)
-        if topic_arn != message["TopicArn"]:
+        topic = _text(message, "TopicArn")
+        if topic_arn != topic:
             raise invalid_signature("The header x-amz-sns-topic-arn is not the TopicArn of the message")
         url = _text(message, "SigningCertURL")
         match = _CERTIFICATE_URL.fullmatch(url)
-        if match is None or match["region"] != _region(topic_arn):
+        if match is None or match["region"] != _region(topic):
             raise invalid_signature("SigningCertURL is not of Amazon SNS in the region of the topic")
         algorithm = _HASHES.get(_text(message, "SignatureVersion"))
         if algorithm is None:
