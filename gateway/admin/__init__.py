@@ -6,6 +6,7 @@ The paths, shapes and texts are those of the connector runtime and of Spring Boo
 from gateway.admin.actuator import actuator_routes
 from gateway.admin.application import MAX_BODY, application, json_answer, problem
 from gateway.admin.brokers import BrokerStreams, Connectivity
+from gateway.admin.connections import ServerLimits
 from gateway.admin.health import Health
 from gateway.admin.server import serve, serve_all, status_routes
 from gateway.admin.sources import (
@@ -33,6 +34,7 @@ __all__ = [
     "NoOutbound",
     "OutboundEntry",
     "OutboundStatus",
+    "ServerLimits",
     "Sources",
     "actuator_routes",
     "application",

@@ -10,6 +10,7 @@ from aiohttp import web
 log = structlog.get_logger(__name__)
 
 MAX_BODY: Final = 64 * 1024
+SERVER_NAME: Final = "gateway"
 
 
 def json_answer(body: Any, status: int = 200, content_type: str = "application/json") -> web.Response:
@@ -30,6 +31,12 @@ def problem(status: int, title: str, detail: str = "", headers: Mapping[str, str
 async def _errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
+    if not request.raw_path.startswith(
+        "/"
+    ):  # for proxies: a request for another host must not be taken for one of ours
+        response = problem(400, "Bad Request", "expected a path as the request's target")
+        response.force_close()
+        return response
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -84,4 +91,4 @@ async def _expect(request: web.Request) -> web.Response | None:
 
 
 async def _no_server_name(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "gateway"
+    response.headers["Server"] = SERVER_NAME

@@ -97,6 +97,7 @@ class Metrics:
         self._inbound: dict[tuple[str, str, str], InboundMeters] = {}
         self._executables: Callable[[], Iterable[InboundFigures]] = tuple
         self._discovery: Callable[[], Mapping[str, float]] = dict
+        self._servers: dict[str, Callable[[], Mapping[str, float]]] = {}
         self._webhook_answers: dict[int, int] = {}
         self._logged: dict[tuple[str, str], int] = {}
         self.registry = CollectorRegistry()
@@ -148,6 +149,15 @@ class Metrics:
     def watch_discovery(self, statistics: Callable[[], Mapping[str, float]]) -> None:
         """Reads `hits` and `misses` of the cache of process definitions, and `publish_failures`, at each scrape."""
         self._discovery = statistics
+
+    def watch_server(self, name: str, statistics: Callable[[], Mapping[str, float]]) -> Callable[[], None]:
+        """Reads `limit`, `open`, `waiting` and `refused <reason>` of a server's connections at each scrape. Returns what ends that."""
+        self._servers[name] = statistics
+
+        def unwatch() -> None:
+            self._servers.pop(name, None)
+
+        return unwatch
 
     def watch(self, job_type: str, statistics: Callable[[], Mapping[str, float]]) -> Callable[[], None]:
         """Reads `statistics` (names as in `STATISTICS`) at each scrape. Returns what ends that."""
@@ -225,10 +235,7 @@ class Metrics:
         yield from self._inbound_families()
         yield from self._executable_families()
         yield from self._discovery_families()
-        answers = CounterMetricFamily("gateway_webhook_requests", "Answered requests for webhooks", labels=["status"])
-        for status, count in self._webhook_answers.items():
-            answers.add_metric([str(status)], count)
-        yield answers
+        yield from self._http_families()
         logs = CounterMetricFamily("logback_events", "Log records", labels=["level", "logger"])
         for key, count in self._logged.items():
             logs.add_metric(key, count)
@@ -349,6 +356,20 @@ class Metrics:
         )
         failures.add_metric([], values.get("publish_failures", 0))
         yield from (accesses, failures)
+
+    def _http_families(self) -> Iterator[Metric]:
+        answers = CounterMetricFamily("gateway_webhook_requests", "Answered requests for webhooks", labels=["status"])
+        for status, count in self._webhook_answers.items():
+            answers.add_metric([str(status)], count)
+        connections = GaugeMetricFamily("gateway_http_connections", "Connections by state", labels=["server", "state"])
+        refused = CounterMetricFamily(
+            "gateway_http_refused", "Connections refused or ended", labels=["server", "reason"]
+        )
+        for server, statistics in self._servers.items():
+            for name, value in (_read(statistics, server) or {}).items():
+                family = refused if name.startswith("refused ") else connections
+                family.add_metric([server, name.removeprefix("refused ")], value)
+        yield from (answers, connections, refused)
 
 
 def _read(read: Callable[[], _T], what: str) -> _T | None:
