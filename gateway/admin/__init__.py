@@ -8,6 +8,7 @@ from gateway.admin.application import MAX_BODY, application, json_answer, proble
 from gateway.admin.brokers import BrokerStreams, Connectivity
 from gateway.admin.connections import ServerLimits
 from gateway.admin.health import Health
+from gateway.admin.replicas import Replicas
 from gateway.admin.server import serve, serve_all, status_routes
 from gateway.admin.sources import (
     Activity,
@@ -34,6 +35,7 @@ __all__ = [
     "NoOutbound",
     "OutboundEntry",
     "OutboundStatus",
+    "Replicas",
     "ServerLimits",
     "Sources",
     "actuator_routes",

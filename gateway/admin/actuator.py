@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from gateway.admin.application import json_answer, problem
+from gateway.admin.application import cross_site, json_answer, problem
 from gateway.admin.sources import Sources
 from gateway.observe import LEVELS, logger_levels, python_loggers, set_level
 
@@ -106,6 +106,8 @@ class _Actuator:
         return json_answer(_level(*known[ours]))
 
     async def set_logger(self, request: web.Request) -> web.Response:
+        if (refused := cross_site(request)) is not None:
+            return refused
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 body = json.loads(await request.read() or b"{}")

@@ -7,6 +7,8 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
+from gateway import jsontext
+
 log = structlog.get_logger(__name__)
 
 MAX_BODY: Final = 64 * 1024
@@ -14,9 +16,11 @@ SERVER_NAME: Final = "gateway"
 
 
 def json_answer(body: Any, status: int = 200, content_type: str = "application/json") -> web.Response:
-    return web.Response(
-        body=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), status=status, content_type=content_type
-    )
+    try:
+        content = jsontext.dumpb(body)
+    except TypeError:  # a lone surrogate, of a header or a path for example
+        content = json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    return web.Response(body=content, status=status, content_type=content_type)
 
 
 def problem(status: int, title: str, detail: str = "", headers: Mapping[str, str] | None = None) -> web.Response:
@@ -31,12 +35,9 @@ def problem(status: int, title: str, detail: str = "", headers: Mapping[str, str
 async def _errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    if not request.raw_path.startswith(
-        "/"
-    ):  # for proxies: a request for another host must not be taken for one of ours
-        response = problem(400, "Bad Request", "expected a path as the request's target")
-        response.force_close()
-        return response
+    if (refused := _misread_by_others(request)) is not None:
+        refused.force_close()
+        return refused
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -48,6 +49,25 @@ async def _errors(
     except Exception:
         log.exception("request failed", method=request.method, path=request.path[:200])
         return problem(500, "Internal Server Error", "An unexpected error occurred")
+
+
+def _misread_by_others(request: web.Request) -> web.Response | None:
+    """The answer to what a proxy in front may take for another request than we do."""
+    if not request.raw_path.startswith("/"):
+        return problem(400, "Bad Request", "expected a path as the request's target")
+    if request.headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
+        return problem(501, "Not Implemented", "Transfer-Encoding: expected chunked")
+    return None
+
+
+def cross_site(request: web.Request) -> web.Response | None:
+    """The refusal of a command that a page of another site has a browser send; None for any other request."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site in {"none", "same-origin"}:
+        return None
+    if site is None and (origin is None or origin.partition("://")[2] == request.host):
+        return None
+    return problem(403, "Forbidden", "commands from pages of other sites are not taken")
 
 
 def application(*tables: Iterable[web.AbstractRouteDef]) -> web.Application:
@@ -69,6 +89,12 @@ def application(*tables: Iterable[web.AbstractRouteDef]) -> web.Application:
     if "/{rest:.*}" not in methods:
         app.add_routes([web.route("*", "/{rest:.*}", _not_found, expect_handler=_expect)])
     return app
+
+
+def not_found(kind: str, wanted: str) -> web.Response:
+    """The original's answer to a question for something that is not there."""
+    text = f"Data of type '{kind}' with id '{wanted[:200]}' not found"
+    return web.Response(body=text.encode("utf-8", "replace"), status=404, content_type="text/plain", charset="utf-8")
 
 
 async def _not_found(request: web.Request) -> web.Response:

@@ -36,6 +36,15 @@ class Health:
         details = {"numBrokers": len(brokers), "anyPartitionHealthy": healthy} if topology else {}
         self.set("zeebeClient", bool(brokers) and healthy, details)
 
+    def imported(self, error: Exception | None) -> None:
+        """Whether the last look at what is deployed went well, or why not. Before the first, or without inbound connectors, there
+        is no such part. Readiness is not touched: what was known before goes on.
+        """
+        details: dict[str, Any] = {"operateEnabled": True}
+        if error is not None:
+            details["error"] = f"{type(error).__name__}: {error}"[:500]
+        self.set("processDefinitionImport", error is None, details)
+
     def report(self, group: str | None = None) -> tuple[int, dict[str, Any]] | None:
         """HTTP status and body of a group (None: all parts) or of one part; None when there is no such thing."""
         if group == "liveness":

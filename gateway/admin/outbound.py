@@ -5,8 +5,9 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.admin.application import json_answer
+from gateway.admin.application import json_answer, not_found
 from gateway.admin.brokers import Connectivity
+from gateway.admin.replicas import concatenated, everywhere
 from gateway.admin.sources import OutboundEntry, Sources
 
 
@@ -27,17 +28,35 @@ class _Outbound:
         ]
 
     async def all(self, request: web.Request) -> web.Response:
-        return json_answer(await self._described(self._sources.outbound.entries()))
+        async def local() -> list[dict[str, Any]]:
+            return await self._described(self._sources.outbound.entries())
+
+        return json_answer(await everywhere(self._sources.replicas, request, local, concatenated))
 
     async def one(self, request: web.Request) -> web.Response:
         wanted = request.match_info["type"]
-        found = [entry for entry in self._sources.outbound.entries() if entry.type == wanted]
-        return json_answer(await self._described(found)) if found else self._missing(wanted)
+
+        async def local() -> list[dict[str, Any]] | None:
+            found = [entry for entry in self._sources.outbound.entries() if entry.type == wanted]
+            return await self._described(found) if found else None
+
+        return self._listed(wanted, await everywhere(self._sources.replicas, request, local, concatenated))
 
     async def metrics(self, request: web.Request) -> web.Response:
         wanted = request.match_info.get("type")
-        if wanted is not None and not any(entry.type == wanted for entry in self._sources.outbound.entries()):
-            return self._missing(wanted)
+
+        async def local() -> list[dict[str, Any]] | None:
+            if wanted is not None and not any(entry.type == wanted for entry in self._sources.outbound.entries()):
+                return None
+            return [self._figures(wanted)]
+
+        return self._listed(wanted or "", await everywhere(self._sources.replicas, request, local, concatenated))
+
+    @staticmethod
+    def _listed(wanted: str, found: list[dict[str, Any]] | None) -> web.Response:
+        return json_answer(found) if found is not None else not_found("OutboundConnectorResponse", wanted)
+
+    def _figures(self, wanted: str | None) -> dict[str, Any]:
         totals = self._sources.metrics.totals(wanted)
         job: dict[str, Any] = {"completed": totals.completed, "failed": totals.failed, "bpmnError": totals.bpmn_error}
         if totals.completed + totals.failed + totals.bpmn_error:
@@ -52,14 +71,7 @@ class _Outbound:
             "streamRecreations": totals.stream_recreations,
         }
         runtime = {"uptimeSeconds": int(self._sources.metrics.uptime_seconds)}
-        return json_answer([{"runtimeId": self._sources.runtime_id, "runtime": runtime, "job": job, "worker": worker}])
-
-    @staticmethod
-    def _missing(wanted: str) -> web.Response:
-        text = f"Data of type 'OutboundConnectorResponse' with id '{wanted[:200]}' not found"
-        return web.Response(
-            body=text.encode("utf-8", "replace"), status=404, content_type="text/plain", charset="utf-8"
-        )
+        return {"runtimeId": self._sources.runtime_id, "runtime": runtime, "job": job, "worker": worker}
 
     async def _described(self, entries: Sequence[OutboundEntry]) -> list[dict[str, Any]]:
         brokers = self._sources.brokers

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.admin.actuator import actuator_routes
 from gateway.admin.application import application, json_answer
 from gateway.admin.connections import Connections, ServerLimits
+from gateway.admin.inbound import inbound_routes
 from gateway.admin.outbound import outbound_routes
 from gateway.admin.sources import Sources
 from gateway.observe import Metrics
@@ -32,7 +33,8 @@ _LINGERING_SECONDS: Final = 2.0
 
 
 def status_routes(sources: Sources) -> list[web.AbstractRouteDef]:
-    return outbound_routes(sources)
+    """`/outbound` and `/inbound...`."""
+    return [*outbound_routes(sources), *inbound_routes(sources)]
 
 
 def _home(base: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -46,6 +48,8 @@ def _home(base: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
                 "metrics": f"{base}/prometheus",
                 "connectors": "/outbound",
                 "figures": "/outbound/metrics",
+                "inboundConnectors": "/inbound-instances",
+                "inboundFigures": "/inbound-instances/metrics",
             }
         )
 

@@ -1,6 +1,6 @@
 """What the endpoints read from: the contracts that the flows fulfil."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +11,7 @@ from gateway.sdk.inbound import Severity, Status
 
 if TYPE_CHECKING:
     from gateway.admin.brokers import BrokerStreams
+    from gateway.admin.replicas import Replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +138,9 @@ class Sources:
     inbound: InboundStatus = field(default_factory=NoInbound)
     brokers: "BrokerStreams | None" = None
     """None: the brokers are not asked (`camunda.connector.broker.monitoring.enabled` is false)."""
+    replicas: "Replicas | None" = None
+    """None: there are no others (`camunda.connector.headless.serviceurl` is not set)."""
+    scoped_paths: bool = False
+    """Whether webhooks have their tenants in their paths (`camunda.connector.webhook.append-physical-tenant-and-tenant-to-path`)."""
+    mask: Callable[[str], str] = str
+    """Takes secrets out of a text."""

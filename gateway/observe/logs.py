@@ -86,16 +86,16 @@ class _LevelFirst(structlog.stdlib.BoundLogger):
         return None
 
 
-def _masked(value: Any, mask: Mask, depth: int = 0) -> Any:
+def masked(value: Any, mask: Mask, depth: int = 0) -> Any:
     """A value with every text in it masked. What is no plain data becomes text first: its own text may hold a secret."""
     if isinstance(value, str):
         return mask(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping) and depth < 8:
-        return {mask(str(key)): _masked(item, mask, depth + 1) for key, item in value.items()}
+        return {mask(str(key)): masked(item, mask, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset) and depth < 8:
-        return [_masked(item, mask, depth + 1) for item in value]
+        return [masked(item, mask, depth + 1) for item in value]
     return mask(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
 
@@ -103,7 +103,7 @@ def masking(mask: Mask) -> structlog.types.Processor:
     """The processor that stands last before rendering: no text passes it unmasked."""
 
     def process(logger: Any, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-        return {mask(str(key)): _masked(value, mask) for key, value in event.items()}
+        return {mask(str(key)): masked(value, mask) for key, value in event.items()}
 
     return process
 
