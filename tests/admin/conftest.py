@@ -6,13 +6,9 @@ import pytest
 from gateway.admin import (
     Health,
     Sources,
-    actuator_routes,
-    application,
-    serve,
-    status_routes,
 )
 from gateway.observe import Metrics
-from tests.admin.models import HTTP, SLACK, Registered, configured
+from tests.admin.models import HTTP, SLACK, Registered, connected
 
 
 @pytest.fixture
@@ -28,6 +24,5 @@ def sources() -> Sources:
 
 @pytest.fixture
 async def client(sources: Sources) -> AsyncIterator[aiohttp.ClientSession]:
-    app = application(actuator_routes(sources, configured()), status_routes(sources))
-    async with serve(app, "127.0.0.1", 0) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+    async with connected(sources) as session:
         yield session

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,11 @@ from gateway.admin import (
     HealthState,
     InboundEntry,
     OutboundEntry,
+    Sources,
+    actuator_routes,
+    application,
+    serve,
+    status_routes,
 )
 from gateway.config import Settings, load
 from gateway.engine import Broker, Partition, Topology
@@ -121,3 +128,11 @@ class Inbound:
         if entry.state in not_from:
             raise ValueError(f"an executable that is '{entry.state}' cannot become '{state}'")
         self.known[executable_id] = replace(entry, state=state)
+
+
+@asynccontextmanager
+async def connected(sources: Sources) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a server with all endpoints over these sources."""
+    app = application(actuator_routes(sources, configured()), status_routes(sources))
+    async with serve(app, "127.0.0.1", 0) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+        yield client
