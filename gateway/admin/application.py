@@ -46,6 +46,10 @@ async def _errors(
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
         detail = f"{request.method} {request.path[:200]}" if error.status in {404, 405} else ""
         return problem(error.status, error.reason, detail, allow)
+    except (web.RequestPayloadError, ConnectionResetError):
+        response = problem(400, "Bad Request", "the body came to no proper end")
+        response.force_close()
+        return response
     except Exception:
         log.exception("request failed", method=request.method, path=request.path[:200])
         return problem(500, "Internal Server Error", "An unexpected error occurred")

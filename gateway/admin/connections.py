@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gateway.admin.application import SERVER_NAME, problem
 
@@ -138,15 +138,16 @@ class Connections(web.Server):
 class Connection(web.RequestHandler):
     """aiohttp's protocol for one connection, with limits. It waits for a request, or works on one or several."""
 
-    __slots__ = ("_began", "_body", "_connections", "_head_bytes", "_opened", "_stalled_since", "_waits")
+    __slots__ = ("_began", "_body", "_connections", "_head_bytes", "_unsent", "_unsent_since", "_waits")
 
     def __init__(self, connections: Connections, loop: asyncio.AbstractEventLoop, options: Mapping[str, Any]) -> None:
         super().__init__(connections, loop=loop, **options)
         self._connections = connections
         self._began: float | None = None  # when the first byte of the head came
         self._head_bytes = 0
-        self._body: StreamReader | None = None  # of the request before, which may still come
-        self._stalled_since: float | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the newest request
+        self._unsent = 0
+        self._unsent_since = 0.0
         self._waits = False
 
     def late(self, now: float) -> bool:
@@ -154,11 +155,11 @@ class Connection(web.RequestHandler):
         return self._began is not None and now - self._began > self._connections.limits.head_seconds
 
     def stalled(self, now: float, transport: asyncio.Transport) -> bool:
-        """Whether what was written is not taken by the other side."""
-        if self._stalled_since is None and transport.is_closing():
-            self._stalled_since = now
-        since = self._stalled_since
-        return since is not None and now - since > self._connections.limits.stalled_seconds
+        """Whether the other side takes nothing of what was written, all this time."""
+        unsent = transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        return now - self._unsent_since > self._connections.limits.stalled_seconds and unsent > 0
 
     def refuse(self, status: int) -> None:
         """Ends the connection; with an answer, if anything came that it could be an answer to."""
@@ -183,8 +184,8 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._waits or (self._body is not None and not self._body.is_eof()):
-            super().data_received(data)
+        if not self._waits or not self._body.is_eof():
+            self._receive(data)
             return
         if self._began is None:
             self._began = self._loop.time()
@@ -193,21 +194,31 @@ class Connection(web.RequestHandler):
         over = self._head_bytes > self._connections.limits.max_head_bytes
         if over and before + data.find(b"\r\n\r\n") > self._connections.limits.max_head_bytes:
             self._too_large()
-            return
-        heads = self._request_count
-        super().data_received(data)
-        if self._request_count != heads:
+        elif self._receive(data):
             self._waits = False
             self._connections.works(self)
         elif over:
             self._too_large()
+
+    def _receive(self, data: bytes) -> bool:
+        """Whether a whole head was among the data."""
+        heads = self._request_count
+        super().data_received(data)
+        if self._request_count == heads:
+            return False
+        if (
+            not self._body.is_eof()
+        ):  # something after a body without an end: aiohttp found it wrong, and told nobody who reads it
+            self._body.set_exception(web.RequestPayloadError("the body is not as HTTP has it"))
+        if self._messages:
+            self._body = self._messages[-1][1]
+        return True
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         finished = await super().finish_response(request, resp, start_time)
         if not self._messages:  # else the next request is here already
-            self._body = request.content
             self._wait()
         return finished
 
@@ -229,14 +240,6 @@ class Connection(web.RequestHandler):
         response = problem(status, _TITLES.get(status, "Internal Server Error"), headers={"Server": SERVER_NAME})
         response.force_close()
         return response
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stalled_since = self._loop.time()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stalled_since = None
 
     # ---- states ----
 

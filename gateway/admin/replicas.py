@@ -87,9 +87,13 @@ class Replicas:
             answers = await asyncio.gather(*(self._one(session, request, address) for address in addresses))
         return [answer for answer in answers if answer is not None]
 
-    async def _one(self, session: aiohttp.ClientSession, request: web.Request, address: str) -> Any:
+    def address(self, address: str) -> str:
+        """The root of the URLs of a replica at an IP address."""
         host = f"[{address}]" if ":" in address else address
-        url = URL(f"{self._scheme}://{host}:{self._port}{request.raw_path}", encoded=True)
+        return f"{self._scheme}://{host}:{self._port}"
+
+    async def _one(self, session: aiohttp.ClientSession, request: web.Request, address: str) -> Any:
+        url = URL(f"{self.address(address)}{request.raw_path}", encoded=True)
         method = "GET" if request.method == "HEAD" else request.method
         try:
             async with session.request(method, url, allow_redirects=False) as reply:
