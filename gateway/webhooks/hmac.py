@@ -146,7 +146,7 @@ class HmacSignature:
         value = request.headers.get(self._header)
         if not value:
             raise invalid_signature(f"The header {self._header} is missing")
-        claims = _claims(value)
+        claims = _claims(value, hashlib.new(self._digest).digest_size)
         for content in self._contents(request) if claims else ():
             for key in self._keys:
                 mac = hmac.new(key, digestmod=self._digest)
@@ -165,13 +165,12 @@ class HmacSignature:
         return ((time, mark, *content) for content in contents for mark in (b":", b"."))
 
 
-def _claims(value: str) -> list[bytes]:
-    """The digests that a header may mean."""
+def _claims(value: str, size: int) -> list[bytes]:
+    """The digests of this size that a header may mean."""
     found: list[bytes] = []
     prefixed = _PREFIXED.fullmatch(value)
     for text in (value, prefixed[1] if prefixed else ""):
-        with_hex, with_base64 = _decoded(text)
-        found += [digest for digest in (with_hex, with_base64) if digest]
+        found += [digest for digest in _decoded(text) if len(digest) == size]
     return found
 
 

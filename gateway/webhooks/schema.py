@@ -69,10 +69,6 @@ class BodySchema:
                 self._first_error(probe)
         except SchemaError as e:
             raise ValueError(f"the schema breaks its own rules at {_place(e)}: {e.message[:_SHOWN]}") from None
-        except Unresolvable as e:
-            raise ValueError(
-                f"the schema refers to {e.ref[:_SHOWN]!r}, which is not in it; nothing is fetched"
-            ) from None
         except UnknownDialect as e:
             raise ValueError(f"the schema's $schema {e.uri[:_SHOWN]!r} is not known") from None
         except (RecursionError, _Exceeded):
@@ -109,7 +105,7 @@ class BodySchema:
             if isinstance(resource.contents, Mapping):
                 for name in ("$ref", "$dynamicRef"):
                     if isinstance(reference := resource.contents.get(name), str):
-                        resolver.lookup(reference)
+                        _follow(resolver, reference)
                 self._compile(resource.contents)
             pending += [(inner, resolver.in_subresource(inner)) for inner in resource.subresources()]
 
@@ -211,6 +207,14 @@ class BodySchema:
         if isinstance(value, list):
             return "[" + ",".join(map(self._canonical, value)) + "]"
         return _canonical_number(value) if _is_number(value) else jsontext.dumps(value)
+
+
+def _follow(resolver: Any, reference: str) -> None:
+    try:
+        resolver.lookup(reference)
+    except Unresolvable:
+        what = f"{reference[:_SHOWN]!r}, which is not in it; nothing is fetched"
+        raise ValueError(f"the schema refers to {what}") from None
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
