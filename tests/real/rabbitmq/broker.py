@@ -19,17 +19,17 @@ _START_SECONDS = 50
 
 
 class Broker:
-    """A node with data of its own. settings: lines of rabbitmq.conf."""
+    """A node with data of its own. settings: lines of rabbitmq.conf; `{tls_port}` in them is the attribute of that name."""
 
     def __init__(self, data: Path, settings: Sequence[str] = ()) -> None:
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
         self._data = data
         self._settings = settings
         self._process: subprocess.Popen[str] | None = None
         self._node = 0
 
     def start(self) -> None:
-        options = [part for line in self._settings for part in ("--set", line)]
+        options = [part for line in self._settings for part in ("--set", line.format(tls_port=self.tls_port))]
         errors = (self._data / "errors.txt").open("w")
         with errors:
             self._process = process = subprocess.Popen(
