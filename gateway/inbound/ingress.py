@@ -325,15 +325,15 @@ class Ingress:
 
     def _webhook_request(self, request: web.Request, raw: bytes) -> WebhookRequest:
         target = _readable(request.raw_path)
-        path, _, query = target.partition("?")
+        path, _, query = target.partition("#")[0].partition("?")
         headers: dict[str, str] = {}
         for name, value in request.headers.items():
             headers.setdefault(name.lower(), _readable(value))
         params: dict[str, str] = {}
-        for name, value in parse_qsl(query.partition("#")[0], keep_blank_values=True, errors="replace"):
+        for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
             params.setdefault(name, value)
         url = self._root(request.scheme, headers) + path
-        return WebhookRequest(request.method, path, url, headers, params, raw)
+        return WebhookRequest(request.method, path, url, headers, params, raw, query)
 
     def _root(self, scheme: str, headers: Mapping[str, str]) -> str:
         """Scheme, host and port as the sender wrote them."""
@@ -387,7 +387,8 @@ class Ingress:
 
 async def _expect_later(request: web.Request) -> web.Response | None:
     """`Expect: 100-continue` is answered when the body is wanted, see `_continue`."""
-    return None
+    expected = request.headers.get("Expect", "").lower()
+    return None if expected == "100-continue" else _plain(417, "only 100-continue can be expected")
 
 
 def _continue(request: web.Request) -> None:

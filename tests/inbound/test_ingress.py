@@ -7,11 +7,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.admin import application
+from gateway.admin import application, serve
 from gateway.documents import Document, DocumentMetadata
 from gateway.engine import Unavailable
 from gateway.inbound.ingress import Ingress, IngressLimits, Paths, written
@@ -59,6 +58,11 @@ class Hook:
         self.requests.append(request)
         answer = self.answer(request)
         return answer if isinstance(answer, WebhookResponse) else await answer
+
+
+@pytest.fixture(autouse=True)
+def _short_lingering(monkeypatch):
+    monkeypatch.setattr("gateway.admin.server._LINGERING_SECONDS", 0.2)
 
 
 class Held:
@@ -113,18 +117,11 @@ async def opened(
     for hook in hooks:
         paths.register(hook)
     ingress = Ingress(paths, limits, **options)
-    runner = web.AppRunner(
-        application(ingress.routes()), access_log=None, auto_decompress=False, lingering_time=0.3, keepalive_timeout=5.0
-    )
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as client:
-            yield Door(ingress, port, client)
-    finally:
-        await runner.cleanup()
+    async with (
+        serve(application(ingress.routes()), "127.0.0.1", 0) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as client,
+    ):
+        yield Door(ingress, port, client)
 
 
 def post(path: str = "orders", body: bytes = b"", *headers: bytes, length: int | None = None) -> bytes:
