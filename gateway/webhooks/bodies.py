@@ -19,7 +19,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -35,6 +34,8 @@ FORM: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._:+-]{1,40})\"?\s*(?:;|$)", re.IGNORECASE)
+_PARAMETER = re.compile(r";\s*+([^\s=;\"]++)\s*+=\s*+(\"(?:[^\"\\]|\\.)*+\"|[^;]*+)", re.DOTALL)
+_ESCAPED = re.compile(r"\\([\"\\])")  # other backslashes are part of file names, as browsers send them
 _XML_ENCODING = re.compile(rb"<\?xml[^>]{1,100}?\sencoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 # Codecs that map bytes to text one by one; others of Python's unfold, or run for long.
@@ -164,14 +165,16 @@ def _malformed(what: str) -> WebhookRefused:
 
 
 def _parameter(header: str, name: str) -> str | None:
-    """A parameter of a header, in any of the forms that mail and HTTP know (RFC 2231, RFC 6266)."""
-    message = Message()
-    message["x"] = header
-    value = message.get_param(name, header="x")
-    if isinstance(value, tuple):
-        charset, _, text = value
-        value = text.encode("latin-1", "replace").decode(_known(charset or "") or "utf_8", "replace")
-    return value
+    """A parameter of a header: a token, quoted, or with its charset (RFC 9110, RFC 8187), which is preferred."""
+    found = {key.lower(): value.strip() for key, value in _PARAMETER.findall(header)}
+    charset, _, rest = found.get(f"{name}*", "").partition("'")
+    _, quote, packed = rest.partition("'")
+    if quote:
+        return unquote_to_bytes(packed).decode(_known(charset) or "utf_8", "replace")
+    value = found.get(name)
+    if value is None or not value.startswith('"'):
+        return value
+    return _ESCAPED.sub(r"\1", value.removeprefix('"').removesuffix('"'))
 
 
 def _boundary(content_type: str) -> bytes:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 import regex
-from jsonschema import Draft202012Validator, SchemaError, ValidationError
+from jsonschema import Draft202012Validator, FormatChecker, SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend, validator_for
 from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
@@ -61,7 +61,7 @@ class BodySchema:
         self._patterns: dict[str, regex.Pattern[str]] = {}
         try:
             base: Any = validator_for(schema, default=Draft202012Validator)
-            base.check_schema(schema)
+            base.check_schema(schema, format_checker=FormatChecker(formats=()))
             self._look_through(schema)
             self._validator: Validator = self._limited(base)(schema, registry=REGISTRY)
             probes: list[Any] = [None, "", 0, {}, []]

@@ -192,6 +192,11 @@ def test_other_bodies_have_no_parts() -> None:
         ("form-data; name=f; filename*=iso-8859-1'de'%e4.txt", "f", "ä.txt"),
         ('FORM-DATA; NAME="x"', "x", None),
         ('form-data; name="x"; filename=""', "x", ""),
+        ("form-data; name=f; filename=plain.txt; filename*=UTF-8''%e2%82%ac.txt", "f", "€.txt"),
+        ("form-data; name=f; filename=plain.txt; filename*=malformed", "f", "plain.txt"),
+        ('form-data; name="f"; filename="C:\\dir\\a.txt"', "f", "C:\\dir\\a.txt"),
+        ("form-data; name = f ;filename= a.txt", "f", "a.txt"),
+        ('form-data; name="unclosed', "unclosed", None),
         ("form-data", "", None),
     ],
 )
@@ -239,6 +244,14 @@ def test_malformed_parts_are_a_400(content_type: str, raw: bytes) -> None:
     with pytest.raises(WebhookRefused, match="The multipart body") as caught:
         read_parts(content_type, raw)
     assert caught.value.status == 400
+
+
+def test_endless_parameters_cost_little() -> None:
+    begun = time.perf_counter()
+    with pytest.raises(WebhookRefused):
+        read_parts("multipart/form-data" + ';a="' * 300_000, b"x")
+    assert len(read_parts(MULTIPART, a_body(*[(FIELD + ';a="' * 1900, b"x")] * 500))) == 500
+    assert time.perf_counter() - begun < 2
 
 
 @pytest.mark.parametrize(
