@@ -66,7 +66,7 @@ async def test_a_subscription_that_no_process_wants_to_know_of_is_confirmed_all_
 
 
 def _timeout() -> Any:
-    raise HttpTimeout()
+    raise HttpTimeout
 
 
 @pytest.mark.parametrize("confirm", [_timeout, lambda: 500, lambda: 403])

@@ -3,6 +3,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from typing import Any
 
 import pytest
@@ -394,6 +395,79 @@ async def test_two_secrets_are_taken_while_one_replaces_the_other():
     async with receiving(webhook, {**HMAC, "inbound.hmacSecretPrevious": "old"}) as hook:
         for key, status in (("key", 200), ("old", 200), ("other", 401)):
             assert (await hook(b"{}", x_sig=sha256(b"{}", key))).status == status
+
+
+def _standard(body: bytes, identity: str, stamp: int) -> dict[str, str]:
+    mac = hmac.new(b"0123456789abcdef", f"{identity}.{stamp}.".encode() + body, "sha256").digest()
+    signature = f"v1,{base64.b64encode(mac).decode()}"
+    return {"webhook-id": identity, "webhook-timestamp": str(stamp), "webhook-signature": signature}
+
+
+def _stripe(body: bytes, identity: str, stamp: int) -> dict[str, str]:
+    mac = hmac.new(b"key", f"{stamp}.".encode() + body, "sha256").hexdigest()
+    return {"stripe-signature": f"t={stamp},v1={mac}"}
+
+
+def _github(body: bytes, identity: str, stamp: int) -> dict[str, str]:
+    return {"x-hub-signature-256": f"sha256={sha256(body)}"}
+
+
+def _slack(body: bytes, identity: str, stamp: int) -> dict[str, str]:
+    mac = hmac.new(b"key", f"v0:{stamp}:".encode() + body, "sha256").hexdigest()
+    return {"x-slack-request-timestamp": str(stamp), "x-slack-signature": f"v0={mac}"}
+
+
+def scheme(name: str, **more: str) -> dict[str, str]:
+    secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode() if name == "standard-webhooks" else "key"
+    return {"inbound.signatureScheme": name, "inbound.hmacSecret": secret, **more}
+
+
+SCHEMES = [("standard-webhooks", _standard), ("stripe", _stripe), ("github", _github), ("slack", _slack)]
+
+
+@pytest.mark.parametrize(("name", "sign"), SCHEMES)
+async def test_requests_are_taken_that_are_signed_as_a_well_known_sender_does_it(name, sign):
+    now = int(time.time())
+    async with receiving(webhook, scheme(name)) as hook:
+        assert (await hook(b"{}", **sign(b"{}", "msg_1", now))).status == 200
+        for bad in (sign(b"{} ", "msg_1", now), {}):
+            assert (await hook(b"{}", **bad)).status == 401
+        for stamp in (now - 3600, now + 3600):
+            assert (await hook(b"{}", **sign(b"{}", "msg_1", stamp))).status == (200 if name == "github" else 401)
+        assert len(hook.events) == (3 if name == "github" else 1)
+
+
+@pytest.mark.parametrize(("name", "sign"), [each for each in SCHEMES if each[0] != "github"])
+async def test_a_signed_request_counts_once_where_replays_are_refused(name, sign):
+    signed, other = sign(b"{}", "msg_1", int(time.time())), sign(b"[]", "msg_2", int(time.time()))
+    async with receiving(webhook, scheme(name, **{"inbound.replayProtection": "true"})) as hook:
+        assert (await hook(b"{}", **signed)).status == 200
+        assert (await hook(b"{}", **signed)).status == 409
+        assert (await hook(b"[]", **other)).status == 200
+        assert len(hook.events) == 2
+
+
+async def test_a_signed_request_that_failed_may_come_again():
+    signed = _stripe(b"{}", "", int(time.time()))
+    more = scheme("stripe", **{"inbound.replayProtection": "true"})
+    async with receiving(webhook, more, outcome=lambda e: EngineRefused("UNAVAILABLE", "")) as hook:
+        for _ in range(2):
+            assert (await hook(b"{}", **signed)).status == 503
+        assert len(hook.events) == 2
+
+
+async def test_a_time_in_a_header_may_be_part_of_what_is_signed():
+    more = {**HMAC, "inbound.hmacScopes": '=["timestamp", "body"]', "inbound.hmacTimestampHeader": "X-Time"}
+    more |= {"inbound.replayProtection": "true", "inbound.hmacToleranceSeconds": "60"}
+    now = int(time.time())
+    async with receiving(webhook, more) as hook:
+
+        async def send(stamp: int) -> int:
+            signature = sha256(f"{stamp}.".encode() + b"{}")
+            return (await hook(b"{}", x_sig=signature, X_Time=str(stamp))).status
+
+        assert [await send(now), await send(now), await send(now - 90), await send(now + 90)] == [200, 409, 401, 401]
+        assert len(hook.events) == 1
 
 
 ONCE = {"inbound.idempotencyHeader": "Idempotency-Key"}
