@@ -282,6 +282,9 @@ class Delivery(Protocol):
     def done(self) -> bool:
         """Whether the outcome is there."""
 
+    def result(self) -> Outcome:
+        """The outcome, once it is there. Raises CancelledError when the event was given up."""
+
     def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
         """Calls back with the delivery when the outcome is there, in the event loop."""
 

@@ -1,0 +1,1 @@
+"""Kafka: records become events, and tasks become records (Camunda docs, "Kafka connector")."""
