@@ -482,10 +482,10 @@ async def test_an_exclusive_consumer_has_the_queue_for_itself(queue: Queue) -> N
 async def test_at_the_end_what_runs_is_finished_and_the_rest_is_back_at_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three wait for another attempt, three are with the process, and four the broker still has."""
-    await queue.put(*[str(n).encode() for n in range(10)])
+    """Three wait for another attempt, sixty are with the process, and four the broker still has."""
+    await queue.put(*[str(n).encode() for n in range(67)])
     slow = asyncio.Event()
-    async with run_inbound(rabbitmq, queue.properties | {"prefetchCount": "6"}) as run:
+    async with run_inbound(rabbitmq, queue.properties | {"prefetchCount": "63"}) as run:
         correlate = run.executable.correlate
 
         async def handled(event: sdk.Event, **options: Any) -> sdk.Outcome:
@@ -502,10 +502,10 @@ async def test_at_the_end_what_runs_is_finished_and_the_rest_is_back_at_once(
         began = asyncio.get_running_loop().time()
         await run.executable.stop()
         assert asyncio.get_running_loop().time() - began < 2
-        assert [number(event) for event, _ in run.events] == [3, 4, 5]
+        assert [number(event) for event, _ in run.events] == [*range(3, 63)]
     await queue.until_ready(7, timeout=1)
     left = [await queue.channel.basic_get(queue.name, no_ack=True) for _ in range(7)]
-    assert sorted(message.body for message in left) == [b"0", b"1", b"2", b"6", b"7", b"8", b"9"]
+    assert sorted(int(message.body) for message in left) == [0, 1, 2, 63, 64, 65, 66]
 
 
 async def test_what_hangs_at_the_end_is_back_in_the_queue(queue: Queue) -> None:
@@ -620,6 +620,16 @@ async def test_a_connection_cut_at_any_byte_of_its_beginning_is_a_failure(queue:
             for limit in [*range(0, 480, 37), *range(500, 610, 3)]:  # noqa: B007 - `cut` reads it
                 with pytest.raises(ConnectorException, match=queue.name):
                     await asyncio.wait_for(rabbitmq(given, run.executable), 10)
+
+
+async def test_a_call_that_the_library_cancels_is_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cancelled(url: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(aiormq, "connect", cancelled)
+    async with run_inbound(rabbitmq, URI) as run:
+        await down(run, "the connection was closed")
+        await run.until(lambda: run.executable.statistics.failures == 2, "another attempt")
 
 
 @pytest.mark.parametrize(
