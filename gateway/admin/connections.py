@@ -8,7 +8,7 @@ the connection goes that has waited longest for a request.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
@@ -170,10 +170,10 @@ class Connection(web.RequestHandler):
     # ---- aiohttp's protocol ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        if not self._connections.admits(self, transport):
-            transport.write(_answer(503))
-            transport.close()
+        writable = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        if not self._connections.admits(self, writable):
+            writable.write(_answer(503))
+            writable.close()
             return
         super().connection_made(transport)
         self._wait()
