@@ -239,9 +239,10 @@ async def _documents(source: InboundContext, request: WebhookRequest) -> list[Do
     places = asyncio.Semaphore(_UPLOADS_AT_ONCE)
 
     async def upload(part: Part) -> Document:
-        kind = part.content_type or OCTET_STREAM
+        kind = part.content_type if part.content_type and part.content_type.isprintable() else OCTET_STREAM
+        name = None if part.file_name is None else "".join(c if c.isprintable() else "_" for c in part.file_name)
         async with places:
-            return await source.documents.create(part.content, content_type=kind, file_name=part.file_name)
+            return await source.documents.create(part.content, content_type=kind, file_name=name)
 
     uploads = await asyncio.gather(*map(upload, request.parts), return_exceptions=True)
     documents = [upload for upload in uploads if isinstance(upload, Document)]

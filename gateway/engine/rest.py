@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
+from aiohttp.payload import BytesPayload
 
 from gateway.engine import (
     DEFAULT_TENANT,
@@ -154,12 +155,12 @@ class RestQueries:
         if custom_properties:
             metadata["customProperties"] = custom_properties
         form = aiohttp.FormData(quote_fields=False)
-        form.add_field(
-            "file",
-            content,
-            filename=_part_name("file_name", file_name or "document"),
-            content_type=_part_name("content_type", content_type),
-        )
+        kind = _part_name("content_type", content_type)
+        if file_name is None and isinstance(content, bytes):  # aiohttp itself would name the file
+            form.add_field("file", BytesPayload(content, content_type=kind))
+        else:
+            name = None if file_name is None else _part_name("file_name", file_name)
+            form.add_field("file", content, filename=name, content_type=kind)
         form.add_field("metadata", orjson.dumps(metadata).decode(), content_type="application/json")
         answer = _object(
             await self._session.json("POST", "/documents", form, timeout=timeout, conflict=AlreadyExists), "/documents"

@@ -104,6 +104,18 @@ async def test_each_part_of_a_form_with_files_is_a_document():
         assert [each["camunda.document.type"] for each in reply.json()] == ["camunda", "camunda"]
 
 
+async def test_names_of_files_that_no_store_takes_are_made_fit():
+    body = (
+        b'--B\r\nContent-Disposition: form-data; name="f"; filename="a\x01\xc2\x85.txt"\r\n'
+        b"Content-Type: text/\x01plain\r\n\r\nhello\r\n--B--\r\n"
+    )
+    async with receiving(webhook, {}) as hook:
+        assert (await hook(body, Content_Type="multipart/form-data; boundary=B")).status == 200
+    (document,) = hook.events[0]["documents"]
+    assert document.metadata.file_name == "a__.txt"
+    assert document.metadata.content_type == "application/octet-stream"
+
+
 async def test_nothing_is_stored_when_no_element_wants_the_event():
     body = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhello\r\n--B--\r\n'
     async with receiving(webhook, {}) as hook:

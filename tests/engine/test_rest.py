@@ -146,6 +146,18 @@ async def test_an_answer_that_cannot_be_read_is_a_failure(web: RestStub, client:
             await client.activate_jobs(JobActivation("t", "w", 1000), 1)
 
 
+@pytest.mark.parametrize(("name", "disposition"), [(None, ""), ("a.txt", '; filename="a.txt"')])
+async def test_a_document_is_named_only_when_it_has_a_name(
+    web: RestStub, client: Engine, name: str | None, disposition: str
+) -> None:
+    web.answer(201, {"documentId": "d"})
+    await client.create_document(b"x", content_type="text/plain", file_name=name)
+    body = web.requests[0].body
+    head = body[: body.index(b"\r\n\r\nx\r\n")].decode()
+    assert f'Content-Disposition: form-data; name="file"{disposition}' in head.splitlines()
+    assert "Content-Type: text/plain" in head.splitlines()
+
+
 async def test_a_document_id_cannot_leave_its_path(web: RestStub, client: Engine) -> None:
     await client.delete_document("../jobs/1?x", store_id="s&t")
     assert web.requests[0].raw_path == "/v2/documents/..%2Fjobs%2F1%3Fx?storeId=s%26t"
