@@ -5,6 +5,7 @@ embedded engine.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -22,17 +23,26 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 
 from gateway import secrets
-from gateway.admin import BrokerStreams, Health, Sources, serve_all
+from gateway.admin import BrokerStreams, Health, NoInbound, Replicas, Sources, serve_all
 from gateway.config import ConfigurationError, Settings
 from gateway.documents import Documents, EngineStore
 from gateway.engine import Engine, EngineError
 from gateway.engine.cluster import connect
 from gateway.http_client import EgressPolicy, HttpClient, HttpSettings
+from gateway.inbound.correlation import Correlator
+from gateway.inbound.discovery import Discovery, check_tenants
+from gateway.inbound.executable import Environment as InboundEnvironment
+from gateway.inbound.ingress import Ingress, IngressLimits, Paths
+from gateway.inbound.memory import Memory
+from gateway.inbound.properties import Properties
+from gateway.inbound.status import InboundStatus
+from gateway.inbound.supervisor import Options, Supervisor
 from gateway.intrinsic import Intrinsics
+from gateway.limits import Permits
 from gateway.observe import Metrics, configure_logging
 from gateway.outbound.handler import Environment
 from gateway.outbound.runtime import Outbound, describe
-from gateway.registry import Registered, named_types, outbound_connectors
+from gateway.registry import Registered, RegisteredInbound, inbound_connectors, named_types, outbound_connectors
 from gateway.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
@@ -51,11 +61,31 @@ class Runtime:
 
     settings: Settings
     engine: Engine
-    connectors: list[Registered]
+    connectors: Sequence[Registered | RegisteredInbound]
     outbound: Outbound
+    inbound: "EventFlow | None"
     health: Health
     metrics: Metrics
+    masker: secrets.Masker
     port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventFlow:
+    """The parts of the event flow."""
+
+    discovery: Discovery
+    supervisor: Supervisor
+    status: InboundStatus
+    ingress: Ingress | None
+
+    async def drain(self, grace: float) -> None:
+        """Takes nothing more, and lets what is under way finish, within `grace` seconds and two more."""
+        stopping = asyncio.create_task(self.supervisor.stop(grace))
+        if self.ingress is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ingress.drain(), grace)
+        await stopping
 
 
 def run(settings: Settings, *, connectors: Sequence[str] = ()) -> int:
@@ -90,10 +120,10 @@ def log_uncaught() -> None:
 
 async def _run(settings: Settings, named: Sequence[str], masker: secrets.Masker, metrics: Metrics) -> int:
     stop = stop_signal()
-    registered = outbound_connectors(settings, named)
+    outbound, inbound = outbound_connectors(settings, named), inbound_connectors(settings, named)
     engine = await connect(settings.connection())
     try:
-        async with running(settings, engine, registered, masker=masker, metrics=metrics) as runtime:
+        async with running(settings, engine, outbound, inbound, masker=masker, metrics=metrics) as runtime:
             _banner(runtime)
             await stop.wait()
             log.info("stopping: no more work is taken", grace_seconds=settings.gateway.shutdown.grace.total_seconds())
@@ -161,7 +191,8 @@ def stop_signal() -> asyncio.Event:
 async def running(
     settings: Settings,
     engine: Engine,
-    registered: list[Registered],
+    registered: Sequence[Registered],
+    inbound: Sequence[RegisteredInbound] = (),
     *,
     masker: secrets.Masker,
     metrics: Metrics,
@@ -174,12 +205,14 @@ async def running(
     threads = ThreadPoolExecutor(settings.jobs.sync_threads, thread_name_prefix=_THREADS)
     async with http or HttpClient(_http_settings(settings)) as client:
         documents = Documents(EngineStore(engine), client.download)
+        known = secrets.Secrets(secret_providers(settings) if providers is None else providers, masker)
+        intrinsics = Intrinsics(documents, client, _plugins(INTRINSIC_FUNCTIONS))
         environment = Environment(
             http=client,
             documents=documents,
-            secrets=secrets.Secrets(secret_providers(settings) if providers is None else providers, masker),
+            secrets=known,
             secret_filter=_secret_filter(settings, engine),
-            intrinsics=Intrinsics(documents, client, _plugins(INTRINSIC_FUNCTIONS)),
+            intrinsics=intrinsics,
             threads=threads,
             now=time.monotonic,
         )
@@ -194,20 +227,33 @@ async def running(
             max_in_flight=settings.jobs.max_in_flight,
             max_run=settings.jobs.max_run_time.total_seconds(),
         )
-        runtime = Runtime(settings, engine, registered, outbound, health, metrics)
+        ready = _Readiness(health, {"engine"})
+        flow = None
+        if settings.connector.polling.enabled:
+            binding = Properties(
+                known, engine, intrinsics=intrinsics, physical_tenant_id=settings.client.physical_tenant_id
+            )
+            flow = _event_flow(settings, engine, inbound, client, documents, binding, masker, metrics, health)
+            ready.pending.add("import")
+        runtime = Runtime(settings, engine, [*registered, *inbound], outbound, flow, health, metrics, masker)
         watchdog = Watchdog(lambda task: dict(describe(outbound)(task)))
         async with _served(runtime, host) as port:
             runtime.port = port
             watchdog.start()
             await outbound.start()
-            look = asyncio.create_task(_look_at_engine(engine, health))
+            looks = [asyncio.create_task(_look_at_engine(runtime, ready))]
+            if flow is not None:
+                flow.supervisor.start()
+                looks.append(asyncio.create_task(ready.after(flow.supervisor.ready, "import")))
             try:
                 yield runtime
             finally:
                 health.stopping = True
-                await outbound.drain(settings.gateway.shutdown.grace.total_seconds())
-                look.cancel()
-                await asyncio.wait([look])
+                grace = settings.gateway.shutdown.grace.total_seconds()
+                await asyncio.gather(outbound.drain(grace), *([flow.drain(grace)] if flow else []))
+                for look in looks:
+                    look.cancel()
+                await asyncio.wait(looks)
                 watchdog.stop()
                 threads.shutdown(wait=False, cancel_futures=True)
 
@@ -217,7 +263,11 @@ async def _served(runtime: Runtime, host: str | None) -> AsyncIterator[int]:
     """The HTTP endpoints; a port that cannot be had is a matter of configuration."""
     async with AsyncExitStack() as stack:
         try:
-            port, _ = await stack.enter_async_context(serve_all(runtime.settings, _sources(runtime), host=host))
+            flow = runtime.inbound
+            webhooks = flow.ingress.routes() if flow is not None and flow.ingress is not None else []
+            port, _ = await stack.enter_async_context(
+                serve_all(runtime.settings, _sources(runtime), webhooks, host=host)
+            )
         except OSError as e:
             wanted = runtime.settings.server.port
             raise ConfigurationError(
@@ -231,17 +281,43 @@ def _sources(runtime: Runtime) -> Sources:
     brokers = None
     if monitoring.enabled:
         brokers = BrokerStreams(topology=runtime.engine.topology, port=monitoring.port, addresses=monitoring.addresses)
+    settings = runtime.settings
+    replicas = None
+    if (name := settings.connector.headless.serviceurl) is not None:
+        replicas = Replicas(name, runtime_id=settings.runtime_id, port=settings.server.port)
     return Sources(
         health=runtime.health,
         metrics=runtime.metrics,
-        runtime_id=runtime.settings.runtime_id,
+        runtime_id=settings.runtime_id,
         outbound=runtime.outbound,
+        inbound=runtime.inbound.status if runtime.inbound is not None else NoInbound(),
         brokers=brokers,
+        replicas=replicas,
+        scoped_paths=_path_scope(settings) is not None,
+        mask=runtime.masker,
     )
 
 
-async def _look_at_engine(engine: Engine, health: Health) -> None:
+class _Readiness:
+    """Sets `health.ready` once all that must be known first is known."""
+
+    def __init__(self, health: Health, pending: set[str]) -> None:
+        self.health = health
+        self.pending = pending
+
+    def done(self, name: str) -> None:
+        self.pending.discard(name)
+        if not self.pending:
+            self.health.ready = True
+
+    async def after(self, event: asyncio.Event, name: str) -> None:
+        await event.wait()
+        self.done(name)
+
+
+async def _look_at_engine(runtime: Runtime, ready: _Readiness) -> None:
     """Asks for the topology: often until the engine was reached for the first time, then every ten seconds."""
+    engine, health = runtime.engine, runtime.health
     told: bool | None = None
     while True:
         try:
@@ -257,8 +333,111 @@ async def _look_at_engine(engine: Engine, health: Health) -> None:
             if told is not True:
                 log.info("the engine answers", version=topology.gateway_version, brokers=len(topology.brokers))
                 told = True
-            health.ready = True
-        await asyncio.sleep(10.0 if health.ready else 0.2)
+            if "engine" in ready.pending:
+                await _check_tenants(runtime)
+                ready.done("engine")
+        await asyncio.sleep(0.2 if "engine" in ready.pending else 10.0)
+
+
+async def _check_tenants(runtime: Runtime) -> None:
+    """Tenants that are configured and do not exist are told at the start, where the engine says which there are."""
+    wanted = runtime.settings.client.worker.defaults.tenant_ids
+    with contextlib.suppress(EngineError):
+        for warning in await check_tenants(runtime.engine, wanted):
+            log.warning(warning)
+
+
+# ---- the event flow --------------------------------------------------------------------------------------------------
+
+
+def _path_scope(settings: Settings) -> str | None:
+    """The first segment of webhooks' paths where they have three."""
+    scoped = settings.connector.webhook.append_physical_tenant_and_tenant_to_path
+    return (settings.client.physical_tenant_id or "default") if scoped else None
+
+
+def _event_flow(
+    settings: Settings,
+    engine: Engine,
+    registered: Sequence[RegisteredInbound],
+    http: HttpClient,
+    documents: Documents,
+    binding: Properties,
+    masker: secrets.Masker,
+    metrics: Metrics,
+    health: Health,
+) -> EventFlow:
+    connector, limits = settings.connector, settings.gateway.webhook
+    webhooks = connector.webhook.enabled
+    paths = Paths(_path_scope(settings)) if webhooks else None
+    ttl_ms = int(connector.inbound.message.ttl.total_seconds() * 1000)
+    result_timeout_ms = int(settings.client.request_timeout.total_seconds() * 1000)
+    cache = connector.inbound.process_definition_cache
+    discovery = Discovery(
+        engine,
+        page_size=connector.process_definition_search.page_size,
+        active_versions=connector.polling.active_versions_enabled,
+        cache_size=max(0, cache.max_size) if cache.enabled else 0,
+    )
+    environment = InboundEnvironment(
+        engine=engine,
+        http=http,
+        documents=documents,
+        binding=binding,
+        correlation=lambda elements: Correlator(
+            elements,
+            engine=engine,
+            documents=documents,
+            default_ttl_ms=ttl_ms,
+            result_timeout_ms=result_timeout_ms,
+        ),
+        permits=Permits(settings.gateway.inbound.max_in_flight),
+        memory=Memory(time.monotonic),
+        paths=paths,
+        mask=masker,
+        log_size=connector.inbound.log.size,
+    )
+
+    def imported(error: Exception | None) -> None:
+        error = error or discovery.last_error
+        health.set("processDefinitionImport", error is None, {"operateEnabled": True})
+
+    supervisor = Supervisor(
+        discovery,
+        {one.type: one.connector for one in registered if one.enabled},
+        environment,
+        Options(
+            interval=connector.polling.interval.total_seconds(),
+            initial_delay=connector.polling.initial_delay.total_seconds(),
+            all_or_nothing=settings.gateway.inbound.activation == "all-or-nothing",
+            deduplication_format=connector.inbound.deduplication_format,
+            physical_tenant_id=settings.client.physical_tenant_id or "default",
+        ),
+        meters=metrics.inbound,
+        imported=imported,
+    )
+    ingress = None
+    if paths is not None:
+        ingress = Ingress(
+            paths,
+            IngressLimits(
+                max_body=limits.max_body_size,
+                body_seconds=limits.body_timeout.total_seconds(),
+                max_in_flight=limits.max_in_flight,
+            ),
+            base_url=limits.public_url,
+            trust_forwarded=limits.forwarded_headers,
+            mask=masker,
+        )
+    status = InboundStatus(supervisor, settings.client.physical_tenant_id or "default")
+    metrics.watch_inbound(status.figures)
+    metrics.watch_discovery(lambda: _discovered(discovery))
+    return EventFlow(discovery, supervisor, status, ingress)
+
+
+def _discovered(discovery: Discovery) -> dict[str, float]:
+    found = discovery.statistics()
+    return {"hits": found.hits, "misses": found.misses, "publish_failures": found.failures}
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------
@@ -360,7 +539,7 @@ def _banner(runtime: Runtime) -> None:
         rest=connection.rest_address,
         auth=connection.auth.method,
         port=runtime.port,
-        job_types=named_types(runtime.connectors),
+        types=named_types(runtime.connectors),
     )
     if not runtime.connectors:
         log.warning("no connector is registered: nothing will be worked here")

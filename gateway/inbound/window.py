@@ -46,16 +46,28 @@ class EventWindow:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for all that is under way; nothing is tried again from here on. Cancelled while it waits, it cancels the rest."""
+        """Waits for all that is under way; nothing is tried again from here on.
+
+        To be cancelled means to stop, and stopping lets events under way finish: only a second cancellation cancels them.
+        """
         self._closing.set()
+        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        again = False
         try:
             while self._tasks:
-                await asyncio.wait(self._tasks)
+                try:
+                    await asyncio.wait(self._tasks)
+                except asyncio.CancelledError:
+                    if cancelled:
+                        raise
+                    cancelled = again = True
         finally:
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(self._tasks)
+        if again:
+            raise asyncio.CancelledError
 
     async def emit(
         self,

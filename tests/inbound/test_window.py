@@ -103,7 +103,26 @@ async def test_leaving_waits_for_what_is_under_way_but_tries_nothing_again() -> 
     assert process.started == [0]
 
 
-async def test_cancelled_while_leaving_the_rest_is_cancelled_and_gives_its_places_back() -> None:
+async def test_cancelled_once_what_is_under_way_finishes() -> None:
+    process = Process()
+    deliveries = []
+
+    async def connector() -> None:
+        async with EventWindow(5, process, _no_sleep) as window:
+            deliveries.append(await window.emit({"n": 0}))
+
+    task = asyncio.create_task(connector())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    process.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [delivery.result() for delivery in deliveries] == [DONE]
+
+
+async def test_cancelled_twice_the_rest_is_cancelled_and_gives_its_places_back() -> None:
     process = Process()
     window = EventWindow(5, process, _no_sleep)
     deliveries = []
@@ -113,8 +132,9 @@ async def test_cancelled_while_leaving_the_rest_is_cancelled_and_gives_its_place
             deliveries.extend([await window.emit({"n": n}, key="k") for n in range(3)])
 
     task = asyncio.create_task(connector())
-    await asyncio.sleep(0.01)
-    task.cancel()
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert all(delivery.cancelled() for delivery in deliveries)
