@@ -79,6 +79,7 @@ def outcome(read: Callable[[], Any]) -> int:
         ("application/json", b'\xef\xbb\xbf{"a": "\xc3\xa4"}', {"a": "ä"}),
         ("application/json", '{"a": "ä"}'.encode("utf-16"), {"a": "ä"}),
         ('application/json; charset="utf-16le"', '{"a": "ä"}'.encode("utf-16-le"), {"a": "ä"}),
+        ("application/json; charset=utf-8", b"\xef\xbb\xbf7", 7),
         ("application/json; charset=latin1", b'{"a": "\xe4"}', {"a": "ä"}),
     ],
 )
