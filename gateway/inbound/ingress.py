@@ -269,6 +269,8 @@ class Ingress:
                 self._idle.set()
 
     async def _answer(self, request: web.Request) -> web.Response:
+        if self._draining:
+            raise _busy("shutting down")
         key = tuple(request.match_info.values())
         executables = await self._paths.active(key)
         if not executables:
@@ -287,8 +289,6 @@ class Ingress:
         """What can be said without the body."""
         if not request.raw_path.startswith("/") or len(request.headers.getall("Host", ())) != 1:
             raise _Answered(_plain(400, "expected a path as the request's target, and one Host header"))
-        if self._draining:
-            raise _busy("shutting down")
         if request.method == "OPTIONS":
             raise _Answered(web.Response(status=200, headers={"Allow": ", ".join(METHODS)}))
         if request.method not in METHODS:
