@@ -11,17 +11,22 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from functools import partial
+from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import quote
 
 import aiormq
 from aiormq.abc import AbstractBase, AbstractChannel, DeliveredMessage
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from pamqp import decode
 from pamqp.commands import Basic
+from pamqp.constants import FRAME_HEADER
+from pamqp.header import ContentHeader
 from pydantic import AfterValidator, BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
 from yarl import URL
@@ -128,7 +133,7 @@ async def rabbitmq(settings: RabbitMqSettings, source: InboundContext) -> None:
     url = settings.url(f"{element.bpmn_process_id}/{element.element_id}")
     where = f"queue '{settings.queueName}' at {url.host}"
     try:
-        async with _channel(url) as channel:
+        async with _channel(url, partial(_left_out, source)) as channel:
             await _consume(channel, settings, source, where)
     except (AMQPError, ChannelInvalidStateError, OSError) as e:  # a TimeoutError is an OSError
         raise _failure(where, e) from e
@@ -144,11 +149,15 @@ def _failure(where: str, error: BaseException | None) -> ConnectorException:
     return ConnectorException(f"{where}: {reason or 'the connection was closed'}")
 
 
+def _left_out(source: InboundContext, name: str) -> None:
+    source.log("WARNING", "Message", f"A message has a property that cannot be read, and goes on without it: {name}")
+
+
 @asynccontextmanager
-async def _channel(url: URL) -> AsyncIterator[AbstractChannel]:
+async def _channel(url: URL, left_out: Callable[[str], None]) -> AsyncIterator[AbstractChannel]:
     """A channel on a connection of its own. Closing it puts back into the queue what was not answered for."""
     async with asyncio.timeout(CONNECT_SECONDS):
-        connection = await aiormq.connect(url)
+        connection = await aiormq.connect(url, transport_factory=_Transport(left_out))
     try:
         channel = await connection.channel(publisher_confirms=False, timeout=CONNECT_SECONDS)
         try:
@@ -273,6 +282,87 @@ def _times_returned(message: DeliveredMessage) -> int:
     if isinstance(counted, int):
         return counted
     return 2 if message.redelivered else 0
+
+
+# ---- messages that the library cannot read --------------------------------------------------------------------------
+
+
+class _Transport(TransportFactory):
+    """Takes out of messages what the library would give up the whole connection for, again at every delivery: a time beyond the
+    year 9999, a text that is not UTF-8. left_out: called with the name of the property.
+    """
+
+    def __init__(self, left_out: Callable[[str], None]) -> None:
+        self._left_out = left_out
+
+    async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, writer = await factory.create(url, **options)
+        return cast("asyncio.StreamReader", _Reader(reader, self._left_out)), writer
+
+
+class _Reader:
+    """What the library reads from: the stream frame by frame (AMQP 0-9-1, 4.2.3), headers of messages readable."""
+
+    def __init__(self, stream: asyncio.StreamReader, left_out: Callable[[str], None]) -> None:
+        self._stream = stream
+        self._left_out = left_out
+        self._frame = b""
+        self._at = 0
+
+    def at_eof(self) -> bool:
+        return self._at == len(self._frame) and self._stream.at_eof()
+
+    async def readexactly(self, count: int) -> bytes:
+        if self._at == len(self._frame):
+            self._frame, self._at = await self._next(), 0
+        self._at += count
+        return self._frame[self._at - count : self._at]
+
+    async def _next(self) -> bytes:
+        head = await self._stream.readexactly(7)
+        if head.startswith(b"AMQP"):  # no frame: how a broker refuses the version
+            return head
+        rest = await self._stream.readexactly(int.from_bytes(head[3:]) + 1)
+        return head + (_readable(rest, self._left_out) if head[0] == FRAME_HEADER else rest)
+
+
+_DELICATE: Final = Basic.Properties.flags["headers"] | Basic.Properties.flags["timestamp"]
+
+
+def _readable(header: bytes, left_out: Callable[[str], None]) -> bytes:
+    """A content header (4.2.6.1) of the same length without the properties that cannot be read."""
+    flags, at, kept = int.from_bytes(header[12:14]), 14, b""
+    if not flags & _DELICATE and header[at:-1].isascii():
+        return header
+    try:
+        ContentHeader().unmarshal(header)
+    except Exception:
+        for name, flag in Basic.Properties.flags.items():
+            if flags & flag:
+                kind = Basic.Properties.amqp_type(name)
+                value = header[at : at + _size(header[at:], kind)]
+                at += len(value)
+                try:
+                    decode.by_type(value, kind)
+                    kept += value
+                except Exception:
+                    flags -= flag
+                    left_out(name)
+        return (header[:12] + flags.to_bytes(2) + kept).ljust(len(header) - 1, b"\0") + header[-1:]
+    return header
+
+
+def _size(value: bytes, kind: str) -> int:
+    """The bytes that a value takes, whatever is in them."""
+    match kind:
+        case "octet":
+            return 1
+        case "timestamp":
+            return 8
+        case "table":
+            return 4 + int.from_bytes(value[:4])
+    return 1 + value[0]
 
 
 # ---- events ----------------------------------------------------------------------------------------------------------
