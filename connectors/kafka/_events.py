@@ -100,6 +100,7 @@ def registered_json(registry: SchemaRegistry, *, check: bool) -> Decode:
 
 # ---- JSON, as people write it ----------------------------------------------------------------------------------------
 
+_FIRST: Final = frozenset('{["-0123456789tfn')  # what a JSON value can begin with
 _scan: Final = json.JSONDecoder().raw_decode
 _STRING: Final = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""", re.DOTALL)
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
@@ -108,11 +109,13 @@ _INNER: Final = re.compile(r"""\\.|["\x00-\x1f]""", re.DOTALL)
 
 def json_key(text: str) -> Any:
     """The JSON value at the beginning of a key, whatever follows it; a key that begins with none is text."""
+    begin = len(text) - len(text.lstrip(" \t\r\n"))
+    if text[begin : begin + 1] not in _FIRST:
+        return text
     try:
         return jsontext.loads(text)
     except ValueError:
         pass
-    begin = len(text) - len(text.lstrip(" \t\r\n"))
     try:
         value, end = _scan(text, begin)
         if text[begin] in '{["' or text[end].isspace():  # 2024-01-01 and 12ab are no numbers

@@ -136,7 +136,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         topic = self._subscription.topic
         waiting = asyncio.ensure_future(consumer._client._wait_on_metadata(topic))
         try:
-            done, _ = await asyncio.wait({waiting}, timeout=SILENT_SECONDS)
+            done, _ = await asyncio.wait({waiting}, timeout=1.0)  # some brokers make topics when they are asked for
             if not done:
                 self._trouble = f"Kafka at {where(self._subscription.arguments.client)} has no topic '{topic}'"
             known = len(await waiting)

@@ -108,7 +108,7 @@ def running_broker() -> Iterator[Broker]:
 
 
 @lru_cache(maxsize=1)
-def _missing() -> str | None:
+def missing() -> str | None:
     """Why a node cannot run here."""
     try:
         prepare(RUN, java=17)
@@ -119,8 +119,8 @@ def _missing() -> str | None:
 
 def needed() -> None:
     """Skips a test where no node can run, with the reason; a failure with CI=true."""
-    missing = _missing()
-    if missing is not None:
+    reason = missing()
+    if reason is not None:
         if os.environ.get("CI") == "true":
-            pytest.fail(f"Kafka cannot run: {missing}", pytrace=False)
-        pytest.skip(f"Kafka cannot run: {missing}")
+            pytest.fail(f"Kafka cannot run: {reason}", pytrace=False)
+        pytest.skip(f"Kafka cannot run: {reason}")
