@@ -81,7 +81,7 @@ async def _attempt(instance: ElementInstance, source: InboundContext) -> None:
     try:
         request = await source.bind(RestRequest, instance)
         tag = request.method.value
-        await source.correlate(await _call(request, source.http), id=instance.message_id)
+        await source.correlate(await _call(request, source.http), id=instance.message_id, log=False)
     except Exception as e:
         words = f"{e.code} {e}".rstrip() if isinstance(e, HttpStatusError) else str(e) or type(e).__name__
         source.log("ERROR", tag, words, {"elementInstanceKey": str(instance.key)})

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -241,7 +241,7 @@ async def running(
             runtime.port = port
             watchdog.start()
             await outbound.start()
-            looks = [asyncio.create_task(_look_at_engine(runtime, ready))]
+            looks = [asyncio.create_task(_look_at_engine(engine, health, lambda: _reached(runtime, ready)))]
             if flow is not None:
                 flow.supervisor.start()
                 looks.append(asyncio.create_task(ready.after(flow.supervisor.ready, "import")))
@@ -315,10 +315,10 @@ class _Readiness:
         self.done(name)
 
 
-async def _look_at_engine(runtime: Runtime, ready: _Readiness) -> None:
+async def _look_at_engine(engine: Engine, health: Health, reached: Callable[[], Awaitable[None]]) -> None:
     """Asks for the topology: often until the engine was reached for the first time, then every ten seconds."""
-    engine, health = runtime.engine, runtime.health
     told: bool | None = None
+    known = False
     while True:
         try:
             topology = await engine.topology(timeout=5.0)
@@ -333,10 +333,15 @@ async def _look_at_engine(runtime: Runtime, ready: _Readiness) -> None:
             if told is not True:
                 log.info("the engine answers", version=topology.gateway_version, brokers=len(topology.brokers))
                 told = True
-            if "engine" in ready.pending:
-                await _check_tenants(runtime)
-                ready.done("engine")
-        await asyncio.sleep(0.2 if "engine" in ready.pending else 10.0)
+            if not known:
+                known = True
+                await reached()
+        await asyncio.sleep(10.0 if known else 0.2)
+
+
+async def _reached(runtime: Runtime, ready: _Readiness) -> None:
+    await _check_tenants(runtime)
+    ready.done("engine")
 
 
 async def _check_tenants(runtime: Runtime) -> None:

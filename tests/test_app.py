@@ -88,13 +88,18 @@ class _Engine:
 
 async def _look(engine: _Engine, health: Health) -> list[Any]:
     with structlog.testing.capture_logs() as logs:
-        look = asyncio.create_task(app._look_at_engine(cast("Engine", engine), health))
-        await until(lambda: health.ready)
+        reached = asyncio.Event()
+
+        async def first() -> None:
+            reached.set()
+
+        look = asyncio.create_task(app._look_at_engine(cast("Engine", engine), health, first))
+        await until(reached.is_set)
         look.cancel()
     return list(logs)
 
 
-async def test_the_gateway_is_ready_when_the_engine_was_reached_and_says_so_once() -> None:
+async def test_that_the_engine_was_reached_is_told_once() -> None:
     health = Health()
     logs = await _look(_Engine(Unavailable("refused"), Unavailable("refused"), None), health)
     assert [entry["event"] for entry in logs] == ["the engine cannot be reached, trying again", "the engine answers"]

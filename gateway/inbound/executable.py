@@ -128,6 +128,7 @@ class Executable:
         self._task: asyncio.Task[None] | None = None
         self._settings: BaseModel | None = None
         self._again = asyncio.Event()
+        self._counted = False
         self.state = State.STARTING
         self.activation_timestamp: float | None = None
         self.statistics = Statistics()
@@ -182,7 +183,13 @@ class Executable:
         self.statistics.window = window
         return window
 
-    async def correlate(self, event: sdk.Event, *, id: str | None = None) -> sdk.Outcome:  # noqa: A002
+    async def correlate(
+        self,
+        event: sdk.Event,
+        *,
+        id: str | None = None,  # noqa: A002
+        log: bool = True,
+    ) -> sdk.Outcome:
         """Gives an event to the process, within the bounds that all executables share."""
         self.statistics.last_event = self._environment.wall()
         self._meters.triggered()
@@ -192,7 +199,9 @@ class Executable:
             outcome = await self._correlation.correlate(event, id)
         finally:
             permits.give_back()
-        self._note(outcome)
+        self._count(outcome)
+        if log:
+            self._note(outcome)
         return outcome
 
     def check(self, event: sdk.Event) -> sdk.Outcome | None:
@@ -200,6 +209,7 @@ class Executable:
         if outcome is not None:
             self.statistics.last_event = self._environment.wall()
             self._meters.triggered()
+            self._count(outcome)
             self._note(outcome)
         return outcome
 
@@ -255,37 +265,38 @@ class Executable:
 
     # ---- outcomes ----
 
+    def _count(self, outcome: sdk.Outcome) -> None:
+        if outcome.done and not isinstance(outcome, sdk.ActivationConditionNotMet):
+            self._meters.correlated()
+        elif isinstance(outcome, sdk.ActivationConditionNotMet):
+            self._meters.activation_condition_failed()
+        else:
+            self._meters.correlation_failed()
+
     def _note(self, outcome: sdk.Outcome) -> None:
-        """Counts an outcome and writes it down."""
-        add, meters = self.activity.add, self._meters
+        """Writes an outcome down."""
+        severity: Severity = "INFO"
+        data: dict[str, Any] | None = None
         match outcome:
             case sdk.ProcessInstanceCreatedWithResult(process_instance_key=key):
-                meters.correlated()
-                data = {"processInstanceKey": str(key)}
-                add("INFO", "Correlation", "Process instance created with result", data, source="RUNTIME")
+                words, data = "Process instance created with result", {"processInstanceKey": str(key)}
             case sdk.ProcessInstanceCreated(process_instance_key=key):
-                meters.correlated()
-                data = {"processInstanceKey": str(key)}
-                add("INFO", "Correlation", "Process instance created", data, source="RUNTIME")
+                words, data = "Process instance created", {"processInstanceKey": str(key)}
             case sdk.MessagePublished(message_key=key):
-                meters.correlated()
-                add("INFO", "Correlation", "Message published", {"messageKey": str(key)}, source="RUNTIME")
+                words, data = "Message published", {"messageKey": str(key)}
             case sdk.MessageCorrelated(process_instance_key=key):
-                meters.correlated()
-                data = {"processInstanceKey": str(key)}
-                add("INFO", "Correlation", "Message correlated to process instance", data, source="RUNTIME")
+                words, data = "Message correlated to process instance", {"processInstanceKey": str(key)}
             case sdk.MessageAlreadyCorrelated():
-                meters.correlated()
-                add("INFO", "Correlation", "Message already correlated", source="RUNTIME")
+                words = "Message already correlated"
             case sdk.ActivationConditionNotMet():
-                meters.activation_condition_failed()
-                add("WARNING", "Correlation", "Activation condition not met", source="RUNTIME")
+                severity, words = "WARNING", "Activation condition not met"
             case sdk.EngineRefused(status=status, message=message):
-                meters.correlation_failed()
-                add("ERROR", "Correlation", f"The engine refused the event: {status}: {message}", source="RUNTIME")
+                severity, words = "ERROR", f"The engine refused the event: {status}: {message}"
             case sdk.InvalidInput(message=message) | sdk.CorrelationFailed(message=message):
-                meters.correlation_failed()
-                add("ERROR", "Correlation", message, source="RUNTIME")
+                severity, words = "ERROR", message
+            case _:
+                return
+        self.activity.add(severity, "Correlation", words, data, source="RUNTIME")
 
     # ---- life ----
 
@@ -302,7 +313,7 @@ class Executable:
     async def stop(self, state: State = State.STOPPED, grace: float = _STOP_SECONDS) -> None:
         """Ends it: within `grace` seconds for what is under way, and two more for a connector that cleans up slowly."""
         task, self._task = self._task, None
-        active = self.state in {State.ACTIVATED, State.QUEUED}
+        active, self._counted = self._counted or self.state is State.QUEUED, False
         self.state = state
         if task is not None:
             task.cancel()
@@ -389,8 +400,10 @@ class Executable:
         self.state = State.ACTIVATED
         self.activation_timestamp = self._environment.wall()
         self.statistics.activations += 1
-        self._meters.activated()
-        self.activity.add("INFO", "Lifecycle", "Activated", source="RUNTIME")
+        if not self._counted:  # a source that reconnects by being started again is activated once
+            self._counted = True
+            self._meters.activated()
+            self.activity.add("INFO", "Lifecycle", "Activated", source="RUNTIME")
         if self._connector is not None and self._connector.webhook:
             self.activity.report("UP", error=None, details=None)
 

@@ -340,8 +340,11 @@ class InboundContext(Protocol):
     def window(self, size: int) -> Window:
         """A window for at most `size` events under way."""
 
-    async def correlate(self, event: Event, *, id: str | None = None) -> Outcome:  # noqa: A002
-        """Gives one event to the process and waits for the outcome. One command to the engine, never sent twice."""
+    async def correlate(self, event: Event, *, id: str | None = None, log: bool = True) -> Outcome:  # noqa: A002
+        """Gives one event to the process and waits for the outcome. One command to the engine, never sent twice.
+
+        log: whether the outcome goes to the activity log; it is counted in any case.
+        """
 
     def check(self, event: Event) -> Outcome | None:
         """Whether an element would take the event: None if so, else the outcome it would have. Sends nothing."""
