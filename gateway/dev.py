@@ -18,8 +18,16 @@ from gateway import app, secrets
 from gateway.config import ConfigurationError, Settings
 from gateway.engine import EngineError, Resource
 from gateway.engine.embedded import EmbeddedEngine, Record
+from gateway.inbound.executable import Executable, State
 from gateway.observe import Metrics, configure_logging, set_level
-from gateway.registry import Registered, load_file, named_types, outbound_connectors
+from gateway.registry import (
+    Registered,
+    RegisteredInbound,
+    inbound_connectors,
+    load_file,
+    named_types,
+    outbound_connectors,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +65,8 @@ class _Dev:
         self._metrics = metrics
         self._deployed: dict[Path, bytes] = {}
         self._reload = asyncio.Event()
+        self._runtime: app.Runtime | None = None
+        self._shown: dict[str, str] = {}
 
     async def run(self, start: str | None, variables: str) -> int:
         stop = app.stop_signal()
@@ -67,20 +77,25 @@ class _Dev:
             await self._deploy(engine)
             while not stop.is_set():
                 self._reload.clear()
+                outbound, inbound = self._connectors()
                 async with app.running(
                     self._settings,
                     engine,
-                    self._connectors(),
+                    outbound,
+                    inbound,
                     masker=self._masker,
                     metrics=self._metrics,
                     providers=self._secret_providers(),
                     host="127.0.0.1",
                 ) as runtime:
+                    self._runtime = runtime
                     self._ready(runtime)
+                    await self._look()
                     if start is not None:
                         await self._start(engine, start, variables)
                         start = None
-                    await _first(stop.wait(), self._reload.wait())
+                    await _first(stop.wait(), self._reload.wait(), self._keep_looking())
+                    self._runtime = None
         finally:
             stop.set()
             await asyncio.wait([watcher])
@@ -94,12 +109,12 @@ class _Dev:
         for warning in self._settings.warnings:
             log.warning(warning)
         self._say(f"listening   http://127.0.0.1:{runtime.port}  (health: /actuator/health, connectors: /outbound)")
-        self._say(f"job types   {', '.join(named_types(runtime.connectors)) or 'none'}")
+        self._say(f"connectors  {', '.join(named_types(runtime.connectors)) or 'none'}")
         self._say(f"watching    {self._folder}  (Ctrl-C ends)")
 
     # ---- what lies in the folder ----
 
-    def _connectors(self) -> list[Registered]:
+    def _connectors(self) -> tuple[list[Registered], list[RegisteredInbound]]:
         """The installed connectors and those of the folder; a file that cannot be run is reported and left out."""
         good = []
         for path in sorted(self._folder.rglob("*.py")):
@@ -111,10 +126,36 @@ class _Dev:
             except Exception as e:
                 self._say(f"refused     {path.relative_to(self._folder)}: {type(e).__name__}: {e}")
         try:
-            return outbound_connectors(self._settings, [*self._named, *good])
+            names = [*self._named, *good]
+            return outbound_connectors(self._settings, names), inbound_connectors(self._settings, names)
         except ConfigurationError as e:
             self._say(f"refused     the connectors of the folder: {e}")
-            return outbound_connectors(self._settings, self._named)
+            return outbound_connectors(self._settings, self._named), inbound_connectors(self._settings, self._named)
+
+    # ---- inbound ----
+
+    async def _look(self) -> None:
+        """Brings the inbound connectors in line with what is deployed, without waiting for the next tick."""
+        if self._runtime is not None and self._runtime.inbound is not None:
+            await self._runtime.inbound.supervisor.tick()
+
+    async def _keep_looking(self) -> None:
+        """Tells what becomes of each inbound connector: its URL, or why it does not work."""
+        while True:
+            runtime = self._runtime
+            if runtime is not None and runtime.inbound is not None:
+                running = runtime.inbound.supervisor.executables
+                for each in running.values():
+                    self._show(each, runtime.port)
+                for ident in self._shown.keys() - running.keys():
+                    del self._shown[ident]
+            await asyncio.sleep(0.1)
+
+    def _show(self, executable: Executable, port: int) -> None:
+        words = _told(executable, port)
+        if words is not None and self._shown.get(executable.executable_id) != words:
+            self._shown[executable.executable_id] = words
+            self._say(f"inbound     {words}")
 
     def _secret_providers(self) -> list[secrets.SecretProvider]:
         """Secrets of the folder's `.env` file, by name with or without the prefix, before those of the environment."""
@@ -149,6 +190,7 @@ class _Dev:
         names = {Path(path).name for _, path in changes}
         if ".bpmn" in suffixes:
             await self._deploy(engine)
+            await self._look()
         if ".py" in suffixes or ".env" in names:
             self._say("reloading   connectors and secrets")
             self._reload.set()
@@ -158,6 +200,20 @@ class _Dev:
             await engine.create_process_instance(bpmn_process_id=process_id, variables=variables)
         except EngineError as e:
             self._say(f"refused     start of {process_id}: {e}")
+
+
+def _told(executable: Executable, port: int) -> str | None:
+    """What is to tell of an inbound connector; None while there is nothing."""
+    first = executable.group.first
+    where = f"{first.bpmn_process_id}.{first.element_id} ({first.type})"
+    if executable.state is State.ACTIVATED:
+        path = first.properties.get("inbound.context")
+        if executable.connector is not None and executable.connector.webhook and path:
+            return f"{where} http://127.0.0.1:{port}/inbound/{path}"
+        return f"{where} works"
+    if executable.state is State.STARTING:
+        return None
+    return f"{where} {executable.state.value}: {executable.activity.health.error_message or ''}".rstrip(": ")
 
 
 async def _first(*waiting: Any) -> None:

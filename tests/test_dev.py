@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from gateway.dev import _dotenv
@@ -87,7 +88,7 @@ def folder(tmp_path: Path) -> Path:
 async def test_processes_and_connectors_of_the_folder_are_at_work(folder: Path):
     async with dev(folder, "--start", "hello", "--variables", '{"who": "world"}') as run:
         await run.says("deployed    hello.bpmn: hello version 1")
-        assert "dev:hello:1" in await run.says("job types")
+        assert "dev:hello:1" in await run.says("connectors  ")
         ended = await run.says("completed   hello")
         assert '"text": "Hello, world"' in ended
         assert await run.stop() == 0
@@ -119,6 +120,42 @@ async def test_a_changed_connector_is_loaded_again_while_the_engine_keeps_its_st
             await asyncio.sleep(0.02)
         assert sum("watching" in line for line in run.said) == 2
         assert not any("hello version 2" in line for line in run.said)
+
+
+HOOK = """<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" xmlns:zeebe="http://camunda.org/schema/zeebe/1.0">
+  <process id="hooked" isExecutable="true">
+    <startEvent id="start"><extensionElements><zeebe:properties>
+      <zeebe:property name="inbound.type" value="io.camunda:webhook:1"/>
+      <zeebe:property name="inbound.context" value="hook"/>
+      <zeebe:property name="resultExpression" value="={who: request.body.who}"/>
+    </zeebe:properties></extensionElements></startEvent>
+    <sequenceFlow id="f" sourceRef="start" targetRef="end"/>
+    <endEvent id="end"/>
+  </process>
+</definitions>"""
+
+
+async def test_a_webhook_of_the_folder_starts_instances_and_follows_its_process(folder: Path):
+    (folder / "hook.bpmn").write_text(HOOK)
+    async with dev(folder) as run, aiohttp.ClientSession() as session:
+        url = (await run.says("inbound     hooked.start (io.camunda:webhook:1) http://")).split()[-1]
+        async with session.post(url, json={"who": "a customer"}) as answer:
+            assert answer.status == 200
+        assert '"who": "a customer"' in await run.says("completed   hooked")
+        (folder / "hook.bpmn").write_text(HOOK.replace('value="hook"', 'value="other"'))
+        other = (await run.says("/inbound/other")).split()[-1]
+        async with session.post(other, json={"who": "another"}) as answer:
+            assert answer.status == 200
+        async with session.post(url, json={}) as answer:
+            assert answer.status == 404
+        assert await run.stop() == 0
+
+
+async def test_an_inbound_connector_that_does_not_work_says_why(folder: Path):
+    (folder / "hook.bpmn").write_text(HOOK.replace('name="inbound.context" value="hook"', 'name="x" value="hook"'))
+    async with dev(folder) as run:
+        said = await run.says("inbound     hooked.start (io.camunda:webhook:1) failed to activate: ")
+        assert "inbound.context" in said
 
 
 async def test_a_connector_file_that_does_not_run_is_reported_and_the_rest_works(folder: Path):

@@ -9,10 +9,11 @@ import signal
 import sys
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, web
 
 PRICES = {"lamp": 39.9, "chair": 120.0}
 TOKEN = "Bearer demo-token-4711"  # noqa: S105 - the demo's own, of no use elsewhere
+WEBHOOK_KEY = "demo-key-0815"
 
 
 async def price(request: web.Request) -> web.Response:
@@ -28,8 +29,24 @@ async def order(request: web.Request) -> web.Response:
     if request.headers.get("Authorization") != TOKEN:
         return web.json_response({"error": "who are you?"}, status=401)
     wanted = await request.json()
-    print(f"shop        got an order for {wanted['article']} at {wanted['price']}", flush=True)  # noqa: T201
+    price = wanted.get("price", PRICES.get(wanted["article"]))
+    print(f"shop        got an order for {wanted['article']} at {price}", flush=True)  # noqa: T201
     return web.json_response({"number": "A-1001"}, status=201)
+
+
+async def send_webhook(port: str, shop: str) -> None:
+    """Orders a chair as a customer's system would: by webhook, as soon as the gateway listens."""
+    url, order = f"http://127.0.0.1:{port}/inbound/orders", {"article": "chair", "shop": shop}
+    async with ClientSession(headers={"X-API-Key": WEBHOOK_KEY}) as session:
+        for _ in range(200):
+            try:
+                async with session.post(url, json=order) as answer:
+                    if answer.status != 404:  # the process may not be deployed yet
+                        print(f"webhook     POST {url} was answered {answer.status} {await answer.text()}", flush=True)  # noqa: T201
+                        return
+            except ClientError:
+                pass
+            await asyncio.sleep(0.1)
 
 
 async def main(port: str) -> int:
@@ -49,9 +66,11 @@ async def main(port: str) -> int:
     )
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, lambda: _stop(gateway))
+    customer = asyncio.create_task(send_webhook(port, address))
     try:
         return await gateway.wait()
     finally:
+        customer.cancel()
         await runner.cleanup()
 
 
