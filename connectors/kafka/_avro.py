@@ -107,7 +107,7 @@ class AvroSchema:
             except DoesNotFit:
                 continue
             kind, schema = self._resolved(each)
-            return (schema["name"] if kind in _NAMED else each, fitted) if fitted is not None else None
+            return (schema["name"] if kind in _NAMED else kind, fitted) if fitted is not None else None
         kinds = ", ".join(self._resolved(each)[0] for each in branches)
         raise _mismatch(f"one of {kinds}", value, path)
 

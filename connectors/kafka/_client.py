@@ -3,7 +3,6 @@
 Source of the names and their meaning: the Apache Kafka documentation, "Configuration" and "Security".
 """
 
-import asyncio
 import logging
 import re
 import ssl
@@ -263,7 +262,7 @@ async def _probe(client: Mapping[str, Any]) -> str | None:
             connection = await create_conn(host, port, request_timeout_ms=int(PROBE_SECONDS * 1000), **taken)
         except ssl.SSLError as e:
             return f"{host}:{port}: TLS: {getattr(e, 'verify_message', None) or e.reason or e}"
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return f"{host}:{port}: no answer within {PROBE_SECONDS:g} s"
         except (OSError, KafkaError) as e:
             return f"{host}:{port}: {words(e) if isinstance(e, KafkaError) else e.strerror or e}"

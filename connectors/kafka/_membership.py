@@ -268,6 +268,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._partitions, self._rebalancing = now, False
         numbers = ", ".join(str(which.partition) for which in now) or "none"
         self._source.log("INFO", "Partitions", f"Assigned partitions of {self._subscription.topic}: {numbers}")
+        self._look()
         self._handling.assign(now.values())
 
     async def _still_ours(self, consumer: Any, which: TopicPartition, kept: Partition) -> bool:

@@ -138,7 +138,7 @@ class Partition:
             lane = self._lanes.pop(key)
             if lane:
                 self._ready.append(lane.popleft())
-                self._lanes[key] = lane if lane else _EMPTY
+                self._lanes[key] = lane or _EMPTY
         taken.done, taken.record = True, None
         self._held -= taken.size
         opened = self._open
