@@ -10,11 +10,56 @@
         async with connector_engine("order.bpmn", connectors=[weather], http=http) as run:
             assert await run.result("order", {"city": "Oslo"}) == {"city": "Oslo", "t": 21}
 
-The fixture `connector_engine` comes with the distribution, as a plug-in of pytest.
+    async def test_ticker():
+        async with run_inbound(ticker, {"interval": "0.01"}) as run:
+            events = await run.received(2)
+            assert run.health.status == "UP"
+
+The fixture `connector_engine` comes with the distribution, as a plug-in of pytest. `gateway.testing.conformance` has the checks that
+every inbound connector with a source of its own should pass. All names are loaded when they are first used.
 """
 
-from gateway.testing.engine import EngineRun, engine
-from gateway.testing.http import FakeHttp
-from gateway.testing.jobs import Outcome, call, run_job
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["EngineRun", "FakeHttp", "Outcome", "call", "engine", "run_job"]
+if TYPE_CHECKING:
+    from gateway.testing import conformance
+    from gateway.testing.http import FakeHttp
+    from gateway.testing.inbound import InboundRun, an_element, published, run_inbound
+    from gateway.testing.jobs import Outcome, call, run_job
+    from gateway.testing.process import EngineRun, engine
+
+__all__ = [
+    "EngineRun",
+    "FakeHttp",
+    "InboundRun",
+    "Outcome",
+    "an_element",
+    "call",
+    "conformance",
+    "engine",
+    "published",
+    "run_inbound",
+    "run_job",
+]
+
+_WHERE = {
+    "http": {"FakeHttp"},
+    "inbound": {"InboundRun", "an_element", "published", "run_inbound"},
+    "jobs": {"Outcome", "call", "run_job"},
+    "process": {"EngineRun", "engine"},
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "conformance":
+        return import_module("gateway.testing.conformance")
+    for module, names in _WHERE.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(f"gateway.testing.{module}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

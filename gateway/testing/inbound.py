@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +21,8 @@ from gateway.observe import Metrics
 from gateway.secrets import MapSecrets, Masker, Secrets
 from gateway.webhooks import WebhookRequest
 
-Answer = Callable[[sdk.Event, str | None], sdk.Outcome]
-"""What becomes of an event with this message id."""
+Answer = Callable[[sdk.Event, str | None], sdk.Outcome | Awaitable[sdk.Outcome]]
+"""What becomes of an event with this message id. It may be awaitable: the event is under way until then."""
 
 
 def _wanted(event: sdk.Event) -> None:
@@ -90,7 +90,8 @@ class InboundRun:
             if self.delay:
                 await asyncio.sleep(self.delay)
             self.events.append((event, message_id))
-            return self.answer(event, message_id)
+            found = self.answer(event, message_id)
+            return found if isinstance(found, sdk.Outcome) else await found
         finally:
             self.under_way -= 1
 
