@@ -74,6 +74,7 @@ class Definitions:
         self._size = size
         self._now = now
         self._known: OrderedDict[int, Definition] = OrderedDict()
+        self._processes: dict[int, tuple[str, str]] = {}  # whose each of them is
         self._unread: dict[int, _Unread] = {}
         self.counters = DefinitionCounters()
 
@@ -91,14 +92,17 @@ class Definitions:
     async def read(self, wanted: Iterable[Version]) -> None:
         """Reads those that are not known, a few at a time; one that failed before only when its pause is over.
 
+        A key that was another process's before is a new cluster's at the same address: it is read again.
         Raises TransientError when the engine is in trouble and some have therefore not been tried.
         """
         due = []
         for version in wanted:
-            if version.key in self._known:
+            if self._processes.get(version.key) == _process(version):
                 self._known.move_to_end(version.key)
                 self.counters.hits += 1
             elif version.key not in self._unread or self._unread[version.key].due <= self._now():
+                self._known.pop(version.key, None)
+                self._processes.pop(version.key, None)
                 due.append(version)
         due.sort(key=self._attempts)
         trouble: list[TransientError] = []
@@ -117,7 +121,7 @@ class Definitions:
         while not trouble and (version := next(left, None)) is not None:
             self.counters.misses += 1
             try:
-                self._known[version.key] = await self._fetch(version)
+                found = await self._fetch(version)
             except EngineError as e:
                 if isinstance(e, TransientError):
                     trouble.append(e)
@@ -128,6 +132,7 @@ class Definitions:
                 log.exception("a process definition cannot be read", key=version.key)
                 self._failed(version, type(e).__name__)
             else:
+                self._known[version.key], self._processes[version.key] = found, _process(version)
                 self._unread.pop(version.key, None)
 
     async def _fetch(self, version: Version) -> Definition:
@@ -163,8 +168,12 @@ class Definitions:
         surplus = len(self._known) - self._size
         for key in list(self._known) if surplus > 0 else ():
             if surplus > 0 and key not in used:
-                del self._known[key]
+                del self._known[key], self._processes[key]
                 surplus -= 1
+
+
+def _process(version: Version) -> tuple[str, str]:
+    return version.tenant_id, version.bpmn_process_id
 
 
 def _read(xml: str, version: Version) -> Definition:
