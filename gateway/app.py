@@ -429,6 +429,8 @@ def _event_flow(
                 max_body=limits.max_body_size,
                 body_seconds=limits.body_timeout.total_seconds(),
                 max_in_flight=limits.max_in_flight,
+                max_buffered=limits.max_buffered,
+                max_per_path=limits.max_in_flight_per_path,
             ),
             base_url=limits.public_url,
             trust_forwarded=limits.forwarded_headers,

@@ -59,7 +59,6 @@ class KeepEmpty:
 
 
 AGENTIC: Final = Later("agentic AI connectors are not yet supported")
-FAN_OUT: Final = Later("answers are not yet merged over replicas")
 TENANTS: Final = Refused("more than one engine in one gateway is not supported: run one gateway per engine")
 PROTECTION: Final = Refused(
     "the REST endpoints cannot be protected by tokens here: put a proxy that checks them in front"
@@ -349,7 +348,7 @@ class Broker(Section):
 
 
 class Headless(Section):
-    serviceurl: Annotated[Text | None, FAN_OUT] = None
+    serviceurl: Text | None = None
 
 
 class ConsoleAuth(Section):
@@ -610,11 +609,15 @@ class Events(Section):
 
 
 class Ingress(Section):
-    """`gateway.webhook`: what a sender may do. `public_url`: scheme and host as senders see them, for signatures over the URL."""
+    """`gateway.webhook`: what senders may do. `max_buffered`: bytes of all bodies held at once; `public_url`: scheme and host
+    as senders see them, for signatures over the URL.
+    """
 
     max_body_size: Size = 10 * 1024**2
+    max_buffered: Size = 256 * 1024**2
     body_timeout: PositiveDuration = parse_duration("30s")
     max_in_flight: Count = 1000
+    max_in_flight_per_path: Count | None = None
     public_url: Text | None = None
     forwarded_headers: Switch = False
 
