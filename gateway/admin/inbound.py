@@ -345,7 +345,7 @@ class _View:
             "status": health.status,
             "error": error,
             "details": health.details,
-            "lastUpdatedAt": _instant(health.last_updated_at),
+            "lastUpdatedAt": _instant(health.last_updated_at) if health.last_updated_at else None,
         }
 
     def activity(self, activity: Activity) -> dict[str, Any]:

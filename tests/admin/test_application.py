@@ -1,4 +1,6 @@
+import asyncio
 import json
+import logging
 
 import aiohttp
 import pytest
@@ -101,3 +103,21 @@ def test_a_problem_has_no_detail_where_there_is_none():
 
 async def _here(request: web.Request) -> web.Response:
     return web.Response(text="here")
+
+
+async def test_a_sender_that_leaves_in_the_middle_of_a_body_is_no_error_of_ours(sources, caplog):
+    app = application(actuator_routes(sources, configured()))
+    async with serve(app, "127.0.0.1", 0) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /actuator/loggers/x HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_log_levels_are_not_changed_by_pages_of_other_sites(client):
+    path, headers = "/actuator/loggers/gateway.tests.admin", {"Origin": "http://evil.example"}
+    async with client.post(path, json={"configuredLevel": "TRACE"}, headers=headers) as reply:
+        assert (reply.status, reply.content_type) == (403, "application/problem+json")
+    assert logging.getLogger("gateway.tests.admin").level != 5

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
-from gateway.admin import Health, ServerLimits, application, serve
+from gateway.admin import ServerLimits, application, serve
 from gateway.observe import Metrics
 from tests.admin.models import raw
 
@@ -143,7 +143,8 @@ async def test_a_handler_may_take_longer_than_a_head(server):
     writer.write(NEXT.replace(b"/next", b"/held") + NEXT)
     await asyncio.sleep(1.2)
     server.release.set()
-    assert (await reader.read(65536)).startswith(b"HTTP/1.1 200")
+    assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
+    assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
     assert server.seen == ["/held", "/next"]
 
 
@@ -367,6 +368,19 @@ async def test_chunks_as_they_should_be_are_read(server):
     assert (await reader.read(65536)).count(b"HTTP/1.1 200") == 2
 
 
-def test_health_has_no_part_of_what_is_deployed_before_the_first_look():
-    health = Health()
-    assert health.report("processDefinitionImport") is None
+def test_the_limits_hold_on_the_faster_event_loop_too():
+    uvloop = pytest.importorskip("uvloop")
+
+    async def run() -> tuple[bytes, bytes, bytes]:
+        async with serving(QUICK) as server:
+            reader, writer = await server.connect()
+            writer.write(b"GET /p HT")
+            served = await server.ask()
+            large = await raw(server.port, b"GET /p HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 5000)
+            return served, await rest(reader), large
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        served, slow, large = runner.run(run())
+    assert served.startswith(b"HTTP/1.1 200")
+    assert slow.startswith(b"HTTP/1.1 408")
+    assert re.match(rb"HTTP/1\.[01] 431 ", large)

@@ -3,6 +3,7 @@ import pytest
 from gateway.admin import (
     Health,
 )
+from gateway.engine import Unavailable
 from tests.admin.models import get, topology
 
 
@@ -77,3 +78,23 @@ def test_one_part_that_is_down_takes_the_whole_down():
 
 async def test_a_part_that_is_unknown_is_not_found(client):
     assert (await get(client, "/actuator/health/none"))[0] == 404
+
+
+def test_the_look_at_what_is_deployed_is_a_part_once_it_was_tried():
+    health = Health()
+    assert health.report("processDefinitionImport") is None
+    health.imported(None)
+    assert health.report("processDefinitionImport") == (200, {"status": "UP", "details": {"operateEnabled": True}})
+    health.imported(Unavailable("away"))
+    report = health.report("processDefinitionImport")
+    assert report == (503, {"status": "DOWN", "details": {"operateEnabled": True, "error": "Unavailable: away"}})
+
+
+def test_a_failed_look_leaves_readiness_alone():
+    health = Health()
+    health.ready = True
+    health.imported(Unavailable("away"))
+    readiness, whole = health.report("readiness"), health.report()
+    assert readiness is not None
+    assert whole is not None
+    assert (readiness[0], whole[0]) == (200, 503)

@@ -132,6 +132,7 @@ async def test_an_element_that_cannot_be_used_is_shown_without_what_is_unknown(c
     body = (await get(client, "/inbound-instances/executables/d4"))[1]
     assert (body["elements"][0]["elementType"], body["elements"][0]["version"]) == (None, None)
     assert body["health"]["error"] == {"code": None, "message": "Invalid connector definition: no message"}
+    assert body["health"]["lastUpdatedAt"] is None
 
 
 # ---- lists -----------------------------------------------------------------------------------------------------------

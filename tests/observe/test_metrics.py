@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+from typing import Any
 
 import pytest
 import structlog
@@ -10,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import Settings, load
 from gateway.observe import (
+    INBOUND_STATISTICS,
     STATISTICS,
+    InboundFigures,
     Metrics,
     configure_logging,
 )
@@ -263,3 +266,133 @@ def test_the_parts_add_up(calls):
     assert totals.completed + totals.failed + totals.bpmn_error == len(calls) == meters.timed
     assert meters.sum_seconds == pytest.approx(sum(seconds for _, seconds in calls))
     assert totals.max_ms == pytest.approx(max((seconds * 1000 for _, seconds in calls), default=0))
+
+
+# ---- inbound ---------------------------------------------------------------------------------------------------------
+
+
+def figures(number: int = 1, **more: Any) -> InboundFigures:
+    given: dict[str, Any] = {
+        "executable_id": f"e{number}",
+        "type": "kafka:1",
+        "bpmn_process_id": "stock",
+        "element_id": "start",
+        "state": "activated",
+        "health": "UP",
+        "statistics": {},
+    }
+    return InboundFigures(**{**given, **more})
+
+
+def test_activations_and_triggers_are_counted_by_action_type_and_template():
+    metrics = Metrics(physical_tenant_id="p1", process=False)
+    meters = metrics.inbound("kafka:1", "io.camunda.Kafka", "7")
+    meters.activated()
+    meters.deactivated()
+    meters.activation_failed()
+    for _ in range(3):
+        meters.triggered()
+    meters.correlated()
+    meters.correlation_failed()
+    meters.activation_condition_failed()
+    tags = {
+        "type": "kafka:1",
+        "elementTemplateId": "io.camunda.Kafka",
+        "elementTemplateVersion": "7",
+        "physicalTenantId": "p1",
+    }
+    name = "camunda_connector_inbound_activations_total"
+    actions = ("activated", "deactivated", "activation-failed")
+    assert [value(metrics, name, action=action, **tags) for action in actions] == [1, 1, 1]
+    name = "camunda_connector_inbound_triggers_total"
+    actions = ("triggered", "correlated", "correlation-failed", "activation-condition-failed")
+    assert [value(metrics, name, action=action, **tags) for action in actions] == [3, 1, 1, 1]
+
+
+def test_the_last_activation_and_event_are_epoch_milliseconds_per_type(metrics, clock):
+    clock[0] = 1_700_000_000.123
+    metrics.inbound("t", "a", "1").activated()
+    metrics.inbound("t", "b", "1").activation_failed()
+    tags = {"type": "t", "physicalTenantId": "default"}
+    assert value(metrics, "camunda_connector_inbound_last_activated", **tags) == 1_700_000_000_123
+    assert value(metrics, "camunda_connector_inbound_last_triggered", **tags) == 0
+    clock[0] += 1
+    metrics.inbound("t", "b", "1").triggered()
+    assert value(metrics, "camunda_connector_inbound_last_triggered", **tags) == 1_700_000_001_123
+
+
+def test_meters_of_executables_are_resolved_once_and_bounded():
+    metrics = Metrics(max_templates=2, process=False)
+    assert metrics.inbound("t", "a", "1") is metrics.inbound("t", "a", "1")
+    for number in range(50):
+        metrics.inbound("t", f"template-{number}").triggered()
+        metrics.inbound(f"type-{number}" + "x" * 500).triggered()
+    counted = [dict(labels) for name, labels in samples(metrics) if name.endswith("inbound_triggers_total")]
+    assert {each["type"] for each in counted} == {"t", "other"}
+    assert len(counted) == 4 * 4
+    assert metrics.inbound_totals().triggered == 100
+
+
+def test_inbound_totals_sum_over_templates(metrics, clock):
+    metrics.inbound("t", "a").triggered()
+    metrics.inbound("t", "b").correlated()
+    metrics.inbound("u", "b").activated()
+    one, both = metrics.inbound_totals("t"), metrics.inbound_totals()
+    assert (one.triggered, one.correlated, one.activated, one.last_activated) == (1, 1, 0, 0)
+    assert (both.triggered, both.correlated, both.activated) == (1, 1, 1)
+    assert both.last_activated == both.last_triggered == one.last_triggered == clock[0] * 1000
+    assert metrics.inbound_totals("none").triggered == 0
+
+
+def test_executables_show_their_state_and_figures(metrics):
+    metrics.watch_inbound(
+        lambda: [
+            figures(1, statistics={"window_in_use": 3.0, "seconds_since_last_event": 1.5}),
+            figures(2, state="queued", health="DOWN"),
+        ]
+    )
+    tags = {"executableId": "e1", "type": "kafka:1", "bpmnProcessId": "stock", "elementId": "start"}
+    assert value(metrics, "gateway_inbound_state", **tags, state="activated", health="UP") == 1
+    assert value(metrics, "gateway_inbound_window_in_use", **tags) == 3
+    assert value(metrics, "gateway_inbound_seconds_since_last_event", **tags) == 1.5
+    assert value(metrics, "gateway_inbound_seconds_since_last_error", **tags) is None
+    assert value(metrics, "gateway_inbound_executables", type="kafka:1", state="queued", health="DOWN") == 1
+
+
+def test_every_statistic_of_an_executable_has_its_metric(metrics):
+    metrics.watch_inbound(lambda: [figures(statistics=dict.fromkeys(INBOUND_STATISTICS, 1.0) | {"other": 1.0})])
+    found = {name for name, labels in samples(metrics) if dict(labels).get("executableId")} - {"gateway_inbound_state"}
+    assert found == {metric for metric, _ in INBOUND_STATISTICS.values()}
+
+
+def test_executables_beyond_the_cap_are_in_the_sums_only():
+    metrics = Metrics(max_executables=10, process=False)
+    metrics.watch_inbound(lambda: (figures(number) for number in range(5000)))
+    assert sum(name == "gateway_inbound_state" for name, _ in samples(metrics)) == 10
+    assert value(metrics, "gateway_inbound_executables", type="kafka:1", state="activated", health="UP") == 5000
+
+
+def test_the_cache_of_definitions_and_failures_are_read_at_scrape_time(metrics):
+    name = "camunda_connector_inbound_process_definition_cache_accesses_total"
+    assert value(metrics, name, result="hit") == 0
+    metrics.watch_discovery(lambda: {"hits": 5.0, "misses": 2.0, "publish_failures": 1.0})
+    assert (value(metrics, name, result="hit"), value(metrics, name, result="miss")) == (5, 2)
+    assert value(metrics, "camunda_connector_inbound_process_state_change_publish_failures_total") == 1
+
+
+def test_figures_that_fail_don_t_take_the_others_away(metrics):
+    metrics.watch_inbound(lambda: (figures(1 // 0) for _ in range(1)))
+    metrics.watch_discovery(lambda: {"hits": 1 / 0})
+    metrics.watch_server("server", lambda: {"open": 1 / 0})
+    metrics.inbound("t").triggered()
+    assert metrics.inbound_totals().triggered == 1
+    assert value(metrics, "camunda_connector_inbound_last_activated", type="t", physicalTenantId="default") == 0
+
+
+@given(st.lists(st.sampled_from(["triggered", "correlated", "correlation_failed", "activated"]), max_size=30))
+def test_the_parts_of_inbound_add_up(calls):
+    metrics = Metrics(process=False)
+    for number, call in enumerate(calls):
+        getattr(metrics.inbound("t", str(number % 3)), call)()
+    totals = metrics.inbound_totals("t")
+    assert [getattr(totals, name) for name in sorted(set(calls))] == [calls.count(name) for name in sorted(set(calls))]
