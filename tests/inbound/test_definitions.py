@@ -47,6 +47,7 @@ async def test_a_key_that_is_another_processs_in_a_new_cluster_is_read_again():
     key = await rig.deploy("p", number=1)
     await rig.read(key)
     rig.versions[key] = Version(key, "q", "<default>", 1)
+    rig.engine.rewrites = lambda xml: xml.replace('"p"', '"q"')
     await rig.read(key)
     assert rig.engine.calls == {"xml": 2}
     found = rig.definitions.get(key)
