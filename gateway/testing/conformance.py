@@ -1,4 +1,4 @@
-'''Whether an inbound connector keeps what the gateway promises: checks that its author runs at the real source.
+"""Whether an inbound connector keeps what the gateway promises: checks that its author runs at the real source.
 
 The author says how his source is filled, looked into and cut off. Each check runs the connector under the real supervision, over
 a process that is slow, away, refuses or goes down, and raises AssertionError with the events that were lost, the window that was
@@ -57,7 +57,7 @@ not kept, the storm that came. The whole of it, for a connector at a shelf where
 The checks take about ten seconds. What they ask for is what makes an event arrive at least once and a gateway bearable for
 the systems around it: acknowledge an event when its outcome is `done`, and not before; hold no more than the window; raise when
 the source is lost, and be there for the next attempt; end when cancelled; try again with pauses.
-'''
+"""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -71,6 +71,7 @@ from gateway.testing.inbound import InboundRun, published, run_inbound
 
 _AWAY_SECONDS: Final = 1.5
 _WATCHED_SECONDS: Final = 0.5
+_GRACE_SECONDS: Final = 5.0
 _ABORT_SECONDS: Final = 0.7
 _ATTEMPTS: Final = 4  # of each place in the window while the engine is away for those seconds, and of a poison event
 _AWAY: Final = EngineRefused("UNAVAILABLE", "the engine is away, as this check wants it")
@@ -119,7 +120,7 @@ class SourceUnderTest(ABC):
     async def restore(self) -> None:
         """Lets the connector reach the source again."""
 
-    async def put_unreadable(self) -> None:
+    async def put_unreadable(self) -> None:  # noqa: B027 - there need not be such a thing
         """Puts something into the source that the connector cannot make an event of, where there is such a thing."""
 
 
@@ -173,7 +174,7 @@ async def nothing_is_acknowledged_before_the_process_has_it(source: SourceUnderT
     await source.put(ids)
     async with trial.running() as run:
         await trial.under_way(run, source.window)
-        await trial.stop(run, _ABORT_SECONDS)
+        await trial.abort(run)
     await trial.expect_held(ids)
     trial.gate.set()
     async with trial.running() as run:
@@ -332,12 +333,19 @@ class _Trial:
         except AssertionError as e:
             raise AssertionError(f"not taken by the process: {_some(set(ids) - self.done)}; {e}") from None
 
-    async def stop(self, run: InboundRun, grace: float = 5.0) -> None:
-        """Stops the connector as a shutdown does. A short grace: as one that runs out."""
-        before = len(run.log)
+    async def stop(self, run: InboundRun) -> None:
+        """Stops the connector as a shutdown does: all that is under way may finish."""
+        clock, grace = asyncio.get_running_loop().time, min(_GRACE_SECONDS, self.source.patience)
+        began = clock()
         await run.executable.stop(grace=grace)
+        assert clock() - began < grace, f"the connector has not ended within {grace:g} s after it was cancelled"
+
+    async def abort(self, run: InboundRun) -> None:
+        """Stops the connector as a shutdown does whose grace runs out: what is under way is given up."""
+        before = len(run.log)
+        await run.executable.stop(grace=_ABORT_SECONDS)
         late = [entry.message for entry in run.log[before:] if (entry.severity, entry.tag) == ("ERROR", "Lifecycle")]
-        assert not late, f"after a stop: {', '.join(late)}"
+        assert not late, f"after the stop: {', '.join(late)}"
 
     async def expect_held(self, expected: Collection[str]) -> None:
         """Waits until the source holds these ids and no other."""

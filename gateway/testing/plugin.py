@@ -8,6 +8,6 @@ import pytest
 @pytest.fixture
 def connector_engine() -> Any:
     """`gateway.testing.engine`: a process on the embedded engine, worked by given connectors."""
-    from gateway.testing.engine import engine  # late: pytest loads plug-ins in every project that has us installed
+    from gateway.testing.process import engine  # late: pytest loads plug-ins in every project that has us installed
 
     return engine

@@ -16,9 +16,11 @@ from gateway.http_client import HttpClient
 from gateway.sdk import (
     ConnectorException,
     ConnectorInputException,
+    InboundContext,
     JobContext,
     NotBlank,
     OutboundConnector,
+    inbound_connector,
     outbound_connector,
 )
 from gateway.testing import FakeHttp, Outcome, call, engine, run_job
@@ -51,10 +53,23 @@ async def test_the_examples_in_the_docstrings_are_true(tmp_path: Path, monkeypat
     (tmp_path / "order.bpmn").write_text(ORDER)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {n: getattr(gateway.testing, n) for n in gateway.testing.__all__}
-    names["weather"] = weather_connector()
+    names["weather"], names["ticker"] = weather_connector(), ticker
     exec(examples(gateway.testing.__doc__), names)
     await names["test_weather"]()
     await names["test_order"](engine)
+    await names["test_ticker"]()
+
+
+class TickerSettings(BaseModel):
+    interval: float
+
+
+@inbound_connector("Ticker", type="acme:ticker:1")
+async def ticker(settings: TickerSettings, source: InboundContext) -> None:
+    source.report_health("UP")
+    while True:
+        await source.correlate({})
+        await source.sleep(settings.interval)
 
 
 class Request(BaseModel):
