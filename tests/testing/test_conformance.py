@@ -36,7 +36,7 @@ class Queue(SourceUnderTest):
     """A queue in memory: what was handed out and not acknowledged comes again when the consumer goes. wrong: how."""
 
     window = 3
-    patience = 0.8
+    patience = 0.5
 
     def __init__(self, wrong: str = "") -> None:
         self.wrong = wrong
@@ -173,7 +173,7 @@ async def test_poison_that_is_kept_passes_where_that_is_the_policy() -> None:
         ),
         ("takes away", conformance.nothing_is_acknowledged_before_the_process_has_it, "so lost: e-0, e-1, e-2, e-3;"),
         ("loses at a shutdown", conformance.a_shutdown_in_the_middle_loses_nothing, "so lost: e-"),
-        ("does not end", conformance.a_shutdown_in_the_middle_loses_nothing, "has not ended within 0.8 s"),
+        ("does not end", conformance.a_shutdown_in_the_middle_loses_nothing, "has not ended within 0.5 s"),
         ("dies", conformance.a_lost_connection_is_told_and_made_up_for, "not taken by the process: e-"),
         ("does not notice", conformance.a_lost_connection_is_told_and_made_up_for, "no health DOWN within"),
         ("acknowledges early", conformance.a_shutdown_in_the_middle_loses_nothing, "so lost: e-"),
