@@ -4,9 +4,6 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,72 +11,10 @@ from aiohttp import web
 
 from connectors.http_json import http_json
 from gateway import jsontext
-from gateway.app import Runtime, running
-from gateway.config import load
 from gateway.engine import Engine, EngineError, Resource
-from gateway.engine.cluster import connect
-from gateway.engine.embedded import EmbeddedEngine
-from gateway.engine.settings import ConnectionSettings
-from gateway.observe import Metrics
-from gateway.registry import Registered
-from gateway.sdk import JobContext, OutboundConnector, outbound_connector
-from gateway.secrets import MapSecrets, Masker
+from gateway.sdk import JobContext, outbound_connector
 from tests.flow.models import process
-
-SECRETS = {"TOKEN": "s3cr3t-of-the-flow", "QUOTED": 'a "quoted"\nline'}
-
-
-@pytest.fixture(params=["embedded", pytest.param("test engine", marks=pytest.mark.real)])
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    if request.param == "embedded":
-        client: Engine = EmbeddedEngine()
-    else:
-        real = request.getfixturevalue("test_engine")
-        client = await connect(ConnectionSettings(grpc_address=real.grpc_address, rest_address=real.rest_address))
-    yield client
-    await client.close()
-
-
-@asynccontextmanager
-async def gateway(engine: Engine, *connectors: OutboundConnector, **environment: str) -> AsyncIterator[Runtime]:
-    settings = load({"SERVER_PORT": "0", "GATEWAY_SHUTDOWN_GRACE": "2s", **environment}, directory=Path("/nowhere"))
-    async with running(
-        settings,
-        engine,
-        [Registered(c, True, None) for c in connectors],
-        masker=Masker(),
-        metrics=Metrics(),
-        providers=[MapSecrets(SECRETS)],
-        host="127.0.0.1",
-    ) as runtime:
-        yield runtime
-
-
-class Target:
-    """What the jobs call: answers by path, keeps the requests."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, list[web.Response]] = {}
-        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.url = ""
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = b"".join([chunk async for chunk in request.content.iter_any()])
-        self.requests.append((request.method, request.raw_path, dict(request.headers), body))
-        answers = self.answers.get(request.path, [])
-        return answers.pop(0) if answers else web.json_response({"ok": True, "path": request.path})
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Target]:
-    found = Target()
-    runner = web.ServerRunner(web.Server(found.handle, access_log=None))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield found
-    await runner.cleanup()
+from tests.flow.rig import SECRETS, Target, gateway
 
 
 async def deploy(engine: Engine, inputs: dict[str, str], headers: dict[str, str] | None = None, **more: Any) -> str:
