@@ -1,9 +1,6 @@
 """Inbound connectors that fail, or tell what they should not, as their properties say."""
 
 import logging
-from typing import Any, Literal
-
-from pydantic import BaseModel
 
 from gateway.sdk import ConnectorException, InboundContext, inbound_connector
 

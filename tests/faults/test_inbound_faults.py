@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.faults.events import (
-    NUMBERED,
     Answer,
     Sender,
     deploy,
@@ -22,9 +21,8 @@ from tests.faults.events import (
     numbers,
     served,
     starting,
-    waiting,
 )
-from tests.faults.rig import Gateway, until
+from tests.faults.rig import until
 from tests.proxy import FaultProxy
 from tests.real.processes import EngineProcess, running_engine
 
@@ -201,7 +199,11 @@ async def test_a_key_answered_with_success_starts_nothing_again_under_load(engin
 
 
 async def test_row_27_broken_definitions_are_shown_with_the_reason_and_the_others_work(engine: EngineProcess) -> None:
-    signed = {"inbound.shouldValidateHmac": "enabled", "inbound.hmacHeader": "X-Sig", "inbound.hmacAlgorithm": "sha_256"}
+    signed = {
+        "inbound.shouldValidateHmac": "enabled",
+        "inbound.hmacHeader": "X-Sig",
+        "inbound.hmacAlgorithm": "sha_256",
+    }
     broken = {
         "no-secret": (hook("no-secret", signed | {"inbound.hmacSecret": "{{secrets.NOWHERE}}"}), "NOWHERE"),
         "no-element": (hook("no-element", {"messageTtl": "three days"}), "three days"),
@@ -234,13 +236,17 @@ async def test_row_27_broken_definitions_are_shown_with_the_reason_and_the_other
         assert await gateway.status("/actuator/health/readiness") == 200
         assert (await posts.post("no-secret", {"n": 1})).status == 404
         mended = signed | {"inbound.hmacSecret": "typed"}
-        await deploy(engine, starting("no-secret", hook("no-secret", mended)), starting("no-element", hook("no-element")))
+        await deploy(
+            engine, starting("no-secret", hook("no-secret", mended)), starting("no-element", hook("no-element"))
+        )
         await served(gateway, posts, "no-secret", "no-element")
         assert (await posts.post("no-secret", {"n": 1})).status == 401, "the mended one works, and asks for a signature"
         assert (await posts.post("no-element", {"n": 1})).status == 200
 
 
-async def test_row_27_when_the_engine_comes_back_with_other_definitions_they_are_followed(engine: EngineProcess) -> None:
+async def test_row_27_when_the_engine_comes_back_with_other_definitions_they_are_followed(
+    engine: EngineProcess,
+) -> None:
     with running_engine() as first, running_engine() as second:
         await deploy(first, starting("old", hook("old")), starting("both", hook("both")))
         await deploy(second, starting("new", hook("new")), starting("both", hook("both")))
@@ -267,3 +273,215 @@ async def test_row_27_when_the_engine_comes_back_with_other_definitions_they_are
                 assert (await posts.post(path, {"n": 7})).status == 200
                 assert await numbers(second, path) == Counter([7])
             assert set(await executables(gateway)) == {"new", "both"}
+
+
+# ---- row 30: slow senders --------------------------------------------------------------------------------------------
+
+
+async def test_row_30_200_slow_senders_are_closed_at_the_cap_and_others_served(
+    engine: EngineProcess, record_property: Any
+) -> None:
+    await deploy(engine, starting("slow", hook("slow")))
+    body_first = b"POST /inbound/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    head_first = b"POST /inbound/slow HTTP/1.1\r\nHost: x\r\nX-A: "
+    async with events_at_work(engine, settings={"GATEWAY_WEBHOOK_BODYTIMEOUT": "2s"}) as (gateway, posts):
+        began = time.monotonic()
+        bodies = [asyncio.create_task(_drip(gateway.port, body_first)) for _ in range(100)]
+        heads = [asyncio.create_task(_drip(gateway.port, head_first)) for _ in range(100)]
+        longest, sent = 0.0, 0
+        while time.monotonic() - began < 4:
+            asked = time.monotonic()
+            assert (await posts.post("slow", {"n": sent})).status == 200
+            longest, sent = max(longest, time.monotonic() - asked), sent + 1
+            await asyncio.sleep(0.05)
+        record_property("longest", longest)
+        assert longest < 1
+        assert sent > 20
+        for closed in (bodies, heads):
+            ended = await asyncio.wait_for(asyncio.gather(*closed), 15)
+            assert {answer.partition(b"\r\n")[0] for answer, _ in ended} == {b"HTTP/1.1 408 Request Timeout"}
+            record_property("closed after", max(seconds for _, seconds in ended))
+        assert max(task.result()[1] for task in bodies) < 2 + 2 + 2, "the cap, and a moment to read the answer"
+        assert (await posts.post("slow", {"n": sent})).status == 200
+        assert (await numbers(engine, "slow")).total() == sent + 1
+
+
+async def _drip(port: int, first: bytes) -> tuple[bytes, float]:
+    """Sends a byte every half second until the server has enough of it; what it answered, and after how long."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(first)
+    answer = asyncio.create_task(reader.read())
+    try:
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=0.5)
+            writer.write(b"a")
+        return await answer, time.monotonic() - began
+    except ConnectionError:
+        return b"", time.monotonic() - began
+    finally:
+        writer.transport.abort()
+
+
+# ---- row 33: any request ---------------------------------------------------------------------------------------------
+
+CANARY = "body-canary"
+REQUESTS = 800
+
+
+def _hooks() -> dict[str, dict[str, str]]:
+    """Webhooks of every kind: what is checked before the event, and what is made of it after."""
+    signed = {
+        "inbound.shouldValidateHmac": "enabled",
+        "inbound.hmacSecret": "secret",
+        "inbound.hmacHeader": "X-Sig",
+        "inbound.hmacAlgorithm": "sha_256",
+        "inbound.hmacScopes": '=["url", "body", "parameters"]',
+    }
+    basic = {"inbound.auth.type": "BASIC", "inbound.auth.username": "u", "inbound.auth.password": "p"}
+    key = {
+        "inbound.auth.type": "APIKEY",
+        "inbound.auth.apiKey": "k",
+        "inbound.auth.apiKeyLocator": '=split(request.headers.authorization, " ")[2]',
+    }
+    schema = {"inbound.bodySchema": '={"type": "object", "required": ["n"], "properties": {"n": {"type": "number"}}}'}
+    challenge = {
+        "inbound.verificationExpression": "=if request.body.c != null then {body: {c: request.body.c}} else null"
+    }
+    shaped = {
+        "inbound.responseExpression": "={body: {got: request.body, at: request.params}, headers: {x: string(request.body.n)}}",
+        "activationCondition": "=request.body.n > 3 or request.headers.x = null",
+        "resultExpression": "={n: request.body.n + 1, all: request}",
+    }
+    kinds = {"signed": signed, "basic": basic, "key": key, "schema": schema, "challenge": challenge, "shaped": shaped}
+    once = {"once": {"inbound.idempotencyHeader": "X-Key"}, "scheme": {"inbound.signatureScheme": "stripe"}}
+    once["scheme"]["inbound.hmacSecret"] = "secret"
+    return {f"any-{name}": hook(f"any-{name}", more) for name, more in (kinds | once | {"plain": {}}).items()}
+
+
+async def test_row_33_no_request_brings_about_a_500_or_a_trace_and_no_body_is_logged(
+    engine: EngineProcess, record_property: Any
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    record_property("seed", seed)
+    print("seed", seed)
+    chance = random.Random(seed)
+    hooks = _hooks()
+    await deploy(engine, *(starting(name, properties) for name, properties in hooks.items()))
+    settings = {"GATEWAY_WEBHOOK_BODYTIMEOUT": "1s"}
+    async with events_at_work(engine, settings=settings) as (gateway, posts):
+        await served(gateway, posts, *hooks)
+        idents = [each["executableId"] for each in (await executables(gateway)).values()]
+        seen: Counter[int] = Counter()
+        requests = [_request(chance, list(hooks), idents) for _ in range(REQUESTS)]
+        places = asyncio.Semaphore(16)
+
+        async def one(raw: bytes) -> None:
+            async with places:
+                answer = (await _exchange(gateway.port, raw)).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+            status = int(answer[9:12] or b"0")
+            seen[status] += 1
+            assert status < 500 or status in {501, 503, 505}, (seed, raw, answer)
+            for sign in (b"Traceback", b'File "', b".py", b"aiohttp"):
+                assert sign not in answer, (seed, raw, answer)
+
+        await asyncio.gather(*map(one, requests))
+        assert await gateway.status("/actuator/health/readiness") == 200
+        record_property("statuses", dict(seen))
+        print(seen)
+        assert {200, 400, 401, 404, 405, 422} <= seen.keys(), "requests got through to every check"
+        assert (await gateway.stop())[1] == 0
+        output = gateway.text()
+        assert CANARY not in output
+        assert not re.search(r"Traceback|unhandled|an error that nobody caught", output), output[-3000:]
+
+
+def _request(chance: random.Random, hooks: list[str], idents: list[str]) -> bytes:
+    """A request as no client writes it, but near enough to what is expected to get far."""
+    status = [
+        *(
+            "/inbound",
+            "/inbound-instances",
+            "/inbound-instances/metrics",
+            "/tenants/%3Cdefault%3E/inbound",
+            "/outbound",
+        ),
+        *(f"/inbound-instances/executables/{ident}/{what}" for ident in idents[:3] for what in ("", "health", "logs")),
+        f"/inbound-instances/executables/{chance.choice(idents)}",
+        *(f"/inbound-instances/executables/none/{what}" for what in ("reset", "pause", "resume", "cancel")),
+        f"/tenants/t/inbound/{chance.choice(hooks)}/start/logs",
+    ]
+    junk = "".join(chance.choices("abc/%0?#&=<>'\"{};\\~\u00e9", k=chance.randrange(12)))
+    path = chance.choice([*(f"/inbound/{name}" for name in hooks)] * 3 + status + ["/inbound/" + junk, "/" + junk])
+    if chance.random() < 0.3:
+        path += "?" + "&".join(f"{chance.choice(['n', 'type', 'bpmnProcessId', junk])}={junk}" for _ in range(3))
+    method = chance.choice(["POST"] * 12 + ["GET", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "post", "X-Y"])
+    body = _body(chance)
+    headers = _headers(chance, len(body))
+    line = f"{method} {path.replace(' ', '')} HTTP/{chance.choice(['1.1'] * 20 + ['1.0', '2.0'])}\r\n".encode()
+    return line + b"".join(headers) + b"Connection: close\r\n\r\n" + body
+
+
+def _body(chance: random.Random) -> bytes:
+    header = chance.choice(["y", "a\\r\\nB: c", "\\u0000"])
+    number = chance.choice(["1", "4", "-1", "1e400", "null", "[]", '"x"', "1.50", "99999999999999999999999"])
+    return chance.choice(
+        [
+            *(f'{{"n": {number}, "v": "{CANARY}", "h": "{header}"}}'.encode(),) * 4,
+            f'{{"c": "{CANARY}", "n": {number}}}'.encode(),
+            f"n={number}&v={CANARY}&%ff=%zz".encode(),
+            f'--b\r\nContent-Disposition: form-data; name="f"; filename="{CANARY}"\r\n\r\n{CANARY}\r\n--b--\r\n'.encode(),
+            b"[" * chance.choice([3, 3000]),
+            f'"{CANARY}'.encode() + bytes(chance.randrange(256) for _ in range(20)),
+            b'{"n": "\\ud800"}',
+            b"",
+        ]
+    )
+
+
+def _headers(chance: random.Random, length: int) -> list[bytes]:
+    kinds = ["application/json"] * 6 + [
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=b",
+        "text/plain",
+    ]
+    kinds += ["text/xml; charset=utf-16", "application/json; charset=nosuch", "a" * 300, "", "multipart/form-data"]
+    names = [
+        *("Authorization", "X-Sig", "X-Key", "Stripe-Signature", "Cookie", "Accept", "Origin", "X", "Range")
+    ] * 2 + ["Expect"]
+    values = [
+        *(
+            "Basic dTpw",
+            "Basic !",
+            "Bearer k",
+            "k",
+            "t=1,v1=00",
+            "00",
+            "\u00e9",
+            "\xff",
+            "bytes=0-",
+            "100-continue",
+            "=",
+        )
+    ]
+    headers = [b"Host: gateway\r\n", f"Content-Type: {chance.choice(kinds)}\r\n".encode()]
+    headers += [
+        f"{name}: {chance.choice(values)}\r\n".encode(chance.choice(["utf-8", "latin-1"]))
+        for name in chance.sample(names, chance.randrange(4))
+    ]
+    told = chance.choice([length] * 12 + [length + 1, -1, 0])
+    headers.append(f"Content-Length: {told}\r\n".encode())
+    chance.shuffle(headers)
+    return headers
+
+
+async def _exchange(port: int, raw: bytes) -> bytes:
+    """All that comes back for these bytes; nothing when the connection is closed without a word."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(raw)
+        return await asyncio.wait_for(reader.read(), 20)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.transport.abort()
