@@ -19,7 +19,9 @@ RECORDS = 20_000
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all without any")
-    options.add_argument("--peers", help="names, with commas: lean,grpcio (both ours),pyzeebe,java,java-virtual,node,aiohttp,go")
+    options.add_argument(
+        "--peers", help="names, with commas: lean,grpcio (both ours),pyzeebe,java,java-virtual,node,aiohttp,go"
+    )
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=6, help="of each measurement")
     options.add_argument("--latencies", default="0,20,200", help="of the target, in milliseconds")

@@ -125,7 +125,9 @@ def find_jdk() -> Path | None:
     homes += sorted(Path("/usr/lib/jvm").glob("*")) if Path("/usr/lib/jvm").is_dir() else []
     for home in homes:
         if (home / "bin" / "javac").exists():
-            said = subprocess.run([home / "bin" / "javac", "-version"], capture_output=True, text=True, check=False).stdout
+            said = subprocess.run(
+                [home / "bin" / "javac", "-version"], capture_output=True, text=True, check=False
+            ).stdout
             release = re.match(r"javac (\d+)", said)
             if release and int(release[1]) >= JDK:
                 return home
@@ -139,7 +141,15 @@ def _build_java() -> list[str]:
     services = out / "classes" / "META-INF" / "services"
     services.mkdir(parents=True, exist_ok=True)
     if not (out / "lib").is_dir():
-        command = ["mvn", "-q", "-B", "-f", peer / "pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={out / 'lib'}"]
+        command = [
+            "mvn",
+            "-q",
+            "-B",
+            "-f",
+            peer / "pom.xml",
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={out / 'lib'}",
+        ]
         _run(command, JAVA_HOME=str(home))
     sources = sorted(peer.glob("*.java"))
     _run([home / "bin" / "javac", "-nowarn", "-parameters", "-d", out / "classes", "-cp", f"{out / 'lib'}/*", *sources])

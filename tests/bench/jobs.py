@@ -16,7 +16,18 @@ from typing import Any, Final
 
 from tests.bench import ours
 from tests.bench.build import BUILD, HERE, find_jdk
-from tests.bench.processes import SUBJECT, Process, Side, Watch, cpu_seconds, fetch, free_port, resident_mb, running, side
+from tests.bench.processes import (
+    SUBJECT,
+    Process,
+    Side,
+    Watch,
+    cpu_seconds,
+    fetch,
+    free_port,
+    resident_mb,
+    running,
+    side,
+)
 
 PYTHON: Final = BUILD / "venv" / "bin" / "python"
 _RATE: Final = 100.0
@@ -49,7 +60,10 @@ def java(side_: Side, *options: str) -> list[str | Path]:
     home = find_jdk()
     assert home is not None
     opened = "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED"
-    addresses = (f"--camunda.client.grpc-address=http://{side_.grpc}", f"--camunda.client.rest-address=http://{side_.rest}")
+    addresses = (
+        f"--camunda.client.grpc-address=http://{side_.grpc}",
+        f"--camunda.client.rest-address=http://{side_.rest}",
+    )
     classes = f"{BUILD / 'java' / 'classes'}:{BUILD / 'java' / 'lib'}/*"
     return [home / "bin" / "java", opened, "-cp", classes, "bench.Main", *addresses, *options]
 

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.bench import models, ours
-from tests.bench.processes import SIDE, SUBJECT, Process, Watch, free_port, running, side, wait_for
-from tests.real.kafka.broker import Broker, running_broker
+from tests.bench.processes import SUBJECT, Process, Watch, free_port, running, side, wait_for
+from tests.real.kafka.broker import running_broker
 
 LATENCY_MS: Final = 10
 PARTITIONS: Final = 8
@@ -30,7 +30,12 @@ def measure(transport: str, *, rounds: int, records: int, pin: bool) -> Iterator
             process_id = f"orders-{transport}-{number}"
             process = models.kafka_consumer(process_id, _TOPIC, broker.address)
             deployed = models.deploy(Path(folder) / process_id, {process_id: process})
-            yield {"peer": f"gateway ({transport})", "round": number, "case": case, **_drain(transport, deployed, records, pin)}
+            yield {
+                "peer": f"gateway ({transport})",
+                "round": number,
+                "case": case,
+                **_drain(transport, deployed, records, pin),
+            }
 
 
 def _drain(transport: str, deployed: Path, records: int, pin: bool) -> dict[str, Any]:
@@ -76,6 +81,3 @@ async def _fill(address: str, records: int) -> None:
         await producer.flush()
     finally:
         await producer.stop()
-
-
-__all__ = ["Broker", "measure", "running_broker", "topics"]

@@ -60,7 +60,9 @@ def _effective(environ: Mapping[str, str]) -> str:
     given = {name: value for name, (value, origin) in described.items() if origin != "default"}
     changed = sorted(given.keys() - _PLACE - {_COMPARED, _TUNED})
     if changed:
-        raise NotDefaultError(f"set, but not by the bench: {', '.join(f'{name} ({described[name][1]})' for name in changed)}")
+        raise NotDefaultError(
+            f"set, but not by the bench: {', '.join(f'{name} ({described[name][1]})' for name in changed)}"
+        )
     variables = [name for name in environ if name.upper().startswith(("CONNECTOR_", "CAMUNDA_CONNECTOR_"))]
     if variables:
         raise NotDefaultError(f"set, but not by the bench: {', '.join(sorted(variables))}")

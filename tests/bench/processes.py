@@ -48,7 +48,9 @@ class Process:
     def check(self) -> None:
         """Raises SystemExit with the last it said when it is gone."""
         if self._child.poll() is not None:
-            raise SystemExit(f"bench: {self.log.stem} ended with {self._child.returncode}:\n{self.log.read_text()[-2000:]}")
+            raise SystemExit(
+                f"bench: {self.log.stem} ended with {self._child.returncode}:\n{self.log.read_text()[-2000:]}"
+            )
 
     def stop(self) -> None:
         self._child.send_signal(signal.SIGTERM)
@@ -106,7 +108,9 @@ def load(url: str, *, connections: int, seconds: float, secret: str, pin: bool) 
     command = [BUILD / "bin" / "load", "-url", url, "-c", connections, "-s", seconds, "-secret", secret]
     words = [*(("taskset", "-c", SIDE) if pin else ()), *map(str, command)]
     before = os.times()
-    done = subprocess.run(words, capture_output=True, env={**os.environ, **(_ONE if pin else {})}, timeout=90, check=True)
+    done = subprocess.run(
+        words, capture_output=True, env={**os.environ, **(_ONE if pin else {})}, timeout=90, check=True
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     after = os.times()
     spent = after.children_user + after.children_system - before.children_user - before.children_system

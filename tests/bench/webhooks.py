@@ -74,7 +74,12 @@ def measure(
                     continue
                 url = f"http://127.0.0.1:{port}/inbound/{path}"
                 for number, row in enumerate(_loads(server, at, url, secret, rounds, seconds, pin)):
-                    yield {"peer": server.name, "round": number, "case": f"webhook, {'signed' if secret else 'plain'}", **row}
+                    yield {
+                        "peer": server.name,
+                        "round": number,
+                        "case": f"webhook, {'signed' if secret else 'plain'}",
+                        **row,
+                    }
 
 
 def _loads(
@@ -91,7 +96,9 @@ def _loads(
             figures = watch.end(done["ok"], helper_cpu=done["helper_cpu"])
             started = at.get("/bench/state")["events"] - before
             if done["bad"] or started != done["ok"]:
-                raise SystemExit(f"bench: {server.name}: {done['bad']} refused, {done['ok']} answered, {started} started")
+                raise SystemExit(
+                    f"bench: {server.name}: {done['bad']} refused, {done['ok']} answered, {started} started"
+                )
             yield {"per_s": done["per_s"], "p50_ms": done["p50_ms"], "p99_ms": done["p99_ms"], **figures}
 
 

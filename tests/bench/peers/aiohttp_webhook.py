@@ -10,8 +10,8 @@ from typing import Any
 sys.path.insert(0, str(Path(os.environ["STUBS"])))
 
 import gateway_pb2 as pb
-import grpc
 import gateway_pb2_grpc as rpc
+import grpc
 import orjson
 import uvloop
 from aiohttp import web

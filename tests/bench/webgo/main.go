@@ -29,7 +29,7 @@ func main() {
 		log.Fatal(err)
 	}
 	g := pb.NewGatewayClient(c)
-	http.HandleFunc("POST /inbound/orders", func(w http.ResponseWriter, q *http.Request) {
+	http.HandleFunc("POST /inbound/{context}", func(w http.ResponseWriter, q *http.Request) {
 		raw, err := io.ReadAll(q.Body)
 		if err != nil {
 			return
