@@ -24,7 +24,9 @@ PROBE_SECONDS: Final = 5.0
 
 _library = logging.getLogger("aiokafka")
 if _library.level == logging.NOTSET:
-    _library.setLevel(logging.CRITICAL)  # an outage makes it log without end; what is wrong, the health and the errors say
+    _library.setLevel(
+        logging.CRITICAL
+    )  # an outage makes it log without end; what is wrong, the health and the errors say
 
 # ---- settings --------------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Handling:
     """Gives the records of the assigned partitions to the process, at most `size` at once, the partitions taking turns.
 
     Keys keep their order here and not in the window, so that no record has a place there while it waits for another one: the
-    places are for records that can be handled, of whatever partition. changed: called when `trouble` may be another.
+    places are for records that can be handled, of whatever partition.
     """
 
     def __init__(
@@ -62,7 +62,6 @@ class Handling:
         *,
         size: int,
         registry: SchemaRegistry | None,
-        changed: Callable[[], None],
     ) -> None:
         self._source = source
         self._window = window
@@ -70,7 +69,6 @@ class Handling:
         self._policy = policy
         self._size = size
         self._registry = registry
-        self._changed = changed
         self._order: deque[Partition] = deque()
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
@@ -80,6 +78,8 @@ class Handling:
         self._outage: str | None = None
         self._outages = 0
         self._pausing = False
+        self.changed: Callable[[], None] = lambda: None
+        """Called when `trouble` may be another."""
         self.progress = asyncio.Event()
         """Set when there may be something to commit."""
         self.stopped: str | None = None
@@ -97,7 +97,7 @@ class Handling:
         """The partitions whose records are handled from now on."""
         self._order = deque(partitions)
         self._wake.set()
-        self._changed()
+        self.changed()
 
     def wake(self) -> None:
         """There are new records."""
@@ -206,7 +206,7 @@ class Handling:
         self._leave()
         self.progress.set()
         if failed:
-            self._changed()
+            self.changed()
 
     # ---- the engine is away ----
 
@@ -216,7 +216,7 @@ class Handling:
             self._pausing = True
             self._outage = f"The engine takes no events: {outcome.status}: {outcome.message}"
             self._spawn(self._probe_later())
-            self._changed()
+            self.changed()
 
     async def _probe_later(self) -> None:
         self._outages += 1
@@ -226,14 +226,14 @@ class Handling:
         self._wake.set()
 
     def _recovering(self) -> None:
-        """A record was answered: twice as many at once from now on, unless it was under way from before the outage."""
+        """A record was answered: one more at once from now on, unless it was under way from before the outage."""
         if self._ceiling == 0:
             return
-        self._ceiling = min(self._size, 2 * self._ceiling)
+        self._ceiling = min(self._size, self._ceiling + 1)
         self._outage = None
         if self._ceiling == self._size:
             self._outages = 0
-        self._changed()
+        self.changed()
 
     # ---- records that fail ----
 
@@ -251,7 +251,7 @@ class Handling:
             else:
                 self._spawn(self._try_again(taken))
             self._leave()
-            self._changed()
+            self.changed()
 
     async def _try_again(self, taken: Taken) -> None:
         seconds = pause(taken.attempts)
@@ -275,7 +275,7 @@ class Handling:
                 self._source.log("ERROR", "Record", f"{_name(taken)} cannot be sent to the dead letter topic: {e}")
                 self._spawn(self._try_again(taken))
                 self._leave()
-                self._changed()
+                self.changed()
                 return
             where = "sent to the dead letter topic"
         data = {"partition": record.partition, "offset": record.offset, "reason": reason}

@@ -58,6 +58,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._subscription = subscription
         self._source = source
         self._handling = handling
+        handling.changed = self.report
         self._consumer: Any = None
         self._partitions: dict[TopicPartition, Partition] = {}
         self._committing = asyncio.Lock()
@@ -149,7 +150,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             waiting.cancel()
         offsets = self._subscription.offsets
         if offsets is not None and len(offsets) != known:
-            raise Lost(f"Property 'offsets': expected {known}, one for each partition of '{topic}', but got {len(offsets)}")
+            raise Lost(
+                f"Property 'offsets': expected {known}, one for each partition of '{topic}', but got {len(offsets)}"
+            )
 
     async def _read(self, consumer: Any) -> None:
         """Takes records for the partitions that have room. It goes on asking when none has: that is what keeps the member alive,
@@ -301,7 +304,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         if found is None:
             self._trouble, self._failures = None, 0
         elif self._trouble is None:
-            self._trouble, self._since = f"{found} (Kafka at {where(self._subscription.arguments.client)})", time.monotonic()
+            self._trouble, self._since = (
+                f"{found} (Kafka at {where(self._subscription.arguments.client)})",
+                time.monotonic(),
+            )
 
     def report(self) -> None:
         """States the health. A trouble that may be over in a moment is not told yet."""
@@ -360,7 +366,9 @@ async def _end(consumer: Any, seconds: float) -> None:
             await consumer.stop()
         return
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
-    tasks = [getattr(coordinator, name, None) for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")]
+    tasks = [
+        getattr(coordinator, name, None) for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    ]
     for task in tasks:
         if task is not None:
             task.cancel()

@@ -61,7 +61,9 @@ Schema = AvroSchema | JsonSchema
 def split(content: bytes) -> tuple[int, bytes]:
     """Schema id and payload of a record in wire format. Raises DoesNotFit."""
     if len(content) < _HEAD or content[0] != 0:
-        raise DoesNotFit("not in the wire format of a schema registry: it does not begin with a zero byte and a schema id")
+        raise DoesNotFit(
+            "not in the wire format of a schema registry: it does not begin with a zero byte and a schema id"
+        )
     return int.from_bytes(content[1:_HEAD], "big"), content[_HEAD:]
 
 
@@ -153,7 +155,12 @@ class SchemaRegistry:
         for base in self._bases:
             try:
                 reply = await self._http.request(
-                    method, base + path, headers=self._headers, json=body, timeout=REQUEST_SECONDS, follow_redirects=True
+                    method,
+                    base + path,
+                    headers=self._headers,
+                    json=body,
+                    timeout=REQUEST_SECONDS,
+                    follow_redirects=True,
                 )
                 if reply.status < 500:
                     answer = reply.json()
@@ -172,12 +179,16 @@ def _authorization(bases: list[str], properties: Mapping[str, str]) -> list[tupl
     token = given.get("bearer.auth.token")
     if token:
         return [("Authorization", f"Bearer {token}")]
-    source = given.get("basic.auth.credentials.source", "USER_INFO" if "basic.auth.user.info" in given else "URL").upper()
+    source = given.get(
+        "basic.auth.credentials.source", "USER_INFO" if "basic.auth.user.info" in given else "URL"
+    ).upper()
     pair: str | None = None
     if source == "USER_INFO":
         pair = given.get("basic.auth.user.info")
         if not pair or ":" not in pair:
-            raise ConnectorInputException("Kafka property 'basic.auth.user.info': expected a name and a password, joined by ':'")
+            raise ConnectorInputException(
+                "Kafka property 'basic.auth.user.info': expected a name and a password, joined by ':'"
+            )
     elif source == "SASL_INHERIT":
         options = jaas_options(properties.get("sasl.jaas.config", ""))
         pair = f"{options.get('username', '')}:{options.get('password', '')}"

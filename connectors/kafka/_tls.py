@@ -39,7 +39,9 @@ def tls_context(properties: Mapping[str, str]) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=trusted)
     except (ssl.SSLError, ValueError) as e:
         raise _refused("ssl.truststore.location", "expected certificates in PEM") from e
-    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)  # as the Java client: company authorities lack extensions
+    context.verify_flags &= ~getattr(
+        ssl, "VERIFY_X509_STRICT", 0
+    )  # as the Java client: company authorities lack extensions
     if properties.get("ssl.endpoint.identification.algorithm", "https").strip() == "":
         context.check_hostname = False
     pair = _pair(properties)

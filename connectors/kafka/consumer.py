@@ -40,7 +40,9 @@ class SchemaStrategy(BaseModel):
             try:
                 AvroSchema(self.avro or "")
             except InvalidSchema as e:
-                raise PydanticCustomError("schema", "schema: expected an Avro schema: {reason}", {"reason": str(e)}) from None
+                raise PydanticCustomError(
+                    "schema", "schema: expected an Avro schema: {reason}", {"reason": str(e)}
+                ) from None
         if self.type == "schemaRegistry" and not (self.schemaRegistryUrl and self.schemaRegistryUrl.strip()):
             raise PydanticCustomError("registry", "schemaRegistryUrl: must not be blank")
         return self
@@ -135,9 +137,7 @@ async def kafka_consumer(settings: KafkaConsumerSettings, source: InboundContext
     )
     async with source.window(size) as window:
         decode = _decoder(settings.schemaStrategy, registry, properties)
-        handling = Handling(
-            source, window, decode, policy, size=size, registry=registry, changed=lambda: membership.report()
-        )
+        handling = Handling(source, window, decode, policy, size=size, registry=registry)
         membership = Membership(subscription, source, handling)
         try:
             await membership.run()

@@ -150,6 +150,8 @@ class Producers:
         key = _digest(properties)
         shared = self._open.get(key)
         if shared is None or shared.broken:
+            if shared is not None and not shared.users:  # else the last of them closes it
+                self._close(shared)
             shared = self._open[key] = _new(key, arguments(properties, _PRODUCER, http))
         return shared
 
@@ -226,7 +228,7 @@ async def _stop(shared: Shared) -> None:
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await shared.producer.stop()
-    except (TimeoutError, KafkaError):
+    except (TimeoutError, KafkaError, asyncio.CancelledError):  # what sends may have ended by being cancelled
         await shared.producer.client.close()
 
 
@@ -275,7 +277,9 @@ async def kafka_producer(request: KafkaRequest, job: JobContext, pool: Producers
     except KafkaError as e:
         raise _failed(await reason(shared.client, e)) from e
     except TimeoutError as e:
-        raise _failed(f"Kafka at {where(shared.client)} did not take the record within {shared.delivery_seconds:g} s") from e
+        raise _failed(
+            f"Kafka at {where(shared.client)} did not take the record within {shared.delivery_seconds:g} s"
+        ) from e
     except (DoesNotFit, InvalidSchema, RegistryError) as e:
         raise _failed(str(e)) from e
     if sent is None:  # acks=0: nobody said where it is

@@ -49,7 +49,12 @@ class Kafka:
         return name
 
     async def send(
-        self, topic: str, *values: str | bytes | None, key: str | None = None, partition: int | None = None, headers: Any = ()
+        self,
+        topic: str,
+        *values: str | bytes | None,
+        key: str | None = None,
+        partition: int | None = None,
+        headers: Any = (),
     ) -> None:
         """Sends values and waits until the broker has them."""
         raw = [each.encode() if isinstance(each, str) else each for each in values]
@@ -60,7 +65,11 @@ class Kafka:
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """The committed offsets by partition."""
         offsets = await self.admin.list_consumer_group_offsets(group)
-        return {which.partition: found.offset for which, found in offsets.items() if which.topic == topic and found.offset >= 0}
+        return {
+            which.partition: found.offset
+            for which, found in offsets.items()
+            if which.topic == topic and found.offset >= 0
+        }
 
     async def until_committed(self, group: str, topic: str, wanted: dict[int, int], seconds: float = 10.0) -> None:
         await until(lambda: self._has(group, topic, wanted), f"commit of {wanted}", seconds)
@@ -135,6 +144,9 @@ def properties(address: str, topic: str, **more: str) -> dict[str, str]:
     }
     return given | {name.replace("_", "."): text for name, text in more.items()}
 
+
+QUICK = {"additionalProperties": '={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300, "retry.backoff.ms": 50}'}
+"""Properties of a consumer that notices soon what happens to its group."""
 
 Consume = Callable[..., AbstractAsyncContextManager[InboundRun]]
 

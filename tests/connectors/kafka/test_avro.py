@@ -76,7 +76,11 @@ def test_a_value_that_does_not_fit_says_where(kind: Any, value: Any, said: str) 
 
 def test_of_a_union_the_first_branch_that_fits_is_written() -> None:
     first = {"type": "record", "name": "One", "fields": [{"name": "a", "type": "int"}]}
-    second = {"type": "record", "name": "Two", "fields": [{"name": "a", "type": ["int", "string"]}, {"name": "b", "type": "int"}]}
+    second = {
+        "type": "record",
+        "name": "Two",
+        "fields": [{"name": "a", "type": ["int", "string"]}, {"name": "b", "type": "int"}],
+    }
     either = schema([{"type": "array", "items": "int"}, first, second, "string"])
     assert either.write({"a": 1, "b": 2})[:1] == b"\x02"
     assert either.write({"a": "x", "b": 2})[:1] == b"\x04"
@@ -85,7 +89,13 @@ def test_of_a_union_the_first_branch_that_fits_is_written() -> None:
 
 
 def test_logical_types_stay_what_they_are_made_of() -> None:
-    timed = schema({"type": "record", "name": "T", "fields": [{"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]})
+    timed = schema(
+        {
+            "type": "record",
+            "name": "T",
+            "fields": [{"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}],
+        }
+    )
     assert timed.read(timed.write({"at": 1700000000000})) == {"at": 1700000000000}
 
 
@@ -102,7 +112,9 @@ def test_schemas_may_mention_others() -> None:
     assert made.read(made.write({"home": {"city": "Ulm"}})) == {"home": {"city": "Ulm"}}
 
 
-@pytest.mark.parametrize("text", ["", "{", "5", "null", '{"type": "record"}', '"nobody"', '{"type": "array"}', '{"type": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "5", "null", '{"type": "record"}', '"nobody"', '{"type": "array"}', '{"type": {"a": 1}}']
+)
 def test_a_text_that_is_no_schema_is_refused(text: str) -> None:
     with pytest.raises(InvalidSchema):
         AvroSchema(text)
@@ -113,4 +125,5 @@ def test_bytes_of_strangers_are_read_or_refused(content: bytes) -> None:
     try:
         json.dumps(schema({**PERSON, "name": "P", "fields": PERSON["fields"][:4]}).read(content))
     except DoesNotFit as e:
-        assert "not a record of the Avro schema" in str(e)
+        said = str(e)
+        assert "not a record of the Avro schema" in said

@@ -29,7 +29,9 @@ from tests.real.processes import free_port
 TOPIC = Topic(bootstrapServers="a:1, b:2", topicName="orders")
 
 
-def given(additional: dict[str, Any] | None = None, *, username: str | None = None, password: str | None = None) -> Arguments:
+def given(
+    additional: dict[str, Any] | None = None, *, username: str | None = None, password: str | None = None
+) -> Arguments:
     """The consumer's arguments."""
     login = Authentication(username=username, password=password)
     return arguments(java_properties(TOPIC, login, additional), _CONSUMER)
@@ -126,7 +128,14 @@ def test_properties_of_the_producer_have_their_arguments() -> None:
 
 
 def test_properties_of_the_java_clients_machinery_need_no_warning() -> None:
-    quiet = ["client.dns.lookup", "value.deserializer", "enable.auto.commit", "basic.auth.user.info", "metric.reporters", "ssl.protocol"]
+    quiet = [
+        "client.dns.lookup",
+        "value.deserializer",
+        "enable.auto.commit",
+        "basic.auth.user.info",
+        "metric.reporters",
+        "ssl.protocol",
+    ]
     assert given(dict.fromkeys(quiet, "x")).unknown == ()
     assert given({"colour": "x", "nothing": None}).unknown == ("colour",)
 

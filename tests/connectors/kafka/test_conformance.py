@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from connectors.kafka._membership import DRAIN_SECONDS
 from connectors.kafka.consumer import kafka_consumer
 from gateway import sdk
 from gateway.testing.conformance import CHECKS, Check, SourceUnderTest, a_poison_event_stops_no_other
@@ -22,6 +23,7 @@ class KafkaSource(SourceUnderTest):
     connector = kafka_consumer
     window = 6
     patience = 20.0
+    drain = DRAIN_SECONDS
 
     def __init__(self, kafka: Kafka, proxy: FaultProxy, topic: str, **policy: str) -> None:
         self._kafka = kafka

@@ -6,19 +6,20 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from connectors.kafka._partition import Partition
 from gateway.sdk import Event, Outcome
 from gateway.testing.inbound import published
-from tests.connectors.kafka.conftest import Consume, Kafka, numbers, started, until, words
+from tests.connectors.kafka.conftest import QUICK, Consume, Kafka, numbers, started, until, words
 from tests.proxy import FaultProxy
-from tests.real.kafka.broker import Broker, needed, running_broker
+from tests.real.kafka.broker import Broker, needed
 
 pytestmark = pytest.mark.real
-
-QUICK = {"additionalProperties": '={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300, "retry.backoff.ms": 50}'}
 
 
 @pytest.fixture
@@ -34,19 +35,23 @@ async def proxy(broker: Broker) -> AsyncIterator[FaultProxy]:
 
 
 @pytest.fixture
-def late() -> Iterator[Broker]:
-    """A node of one test's own, running."""
+def late(tmp_path: Path) -> Iterator[Broker]:
+    """A node of one test's own, not started yet."""
     needed()
-    with running_broker() as node:
-        yield node
+    node = Broker(tmp_path)
+    yield node
+    node.kill()
 
 
 @pytest.mark.timeout(90)
-async def test_a_broker_that_is_down_at_the_start_or_later_is_tried_until_it_is_there(late: Broker, consume: Consume) -> None:
-    late.stop()
+async def test_a_broker_that_is_down_at_the_start_or_later_is_tried_until_it_is_there(
+    late: Broker, consume: Consume
+) -> None:
     async with consume("orders", address=late.address) as run:
         await run.until(lambda: run.health.status == "DOWN", "health DOWN")
-        assert "Connect call failed" in (run.health.error_message or "") or "refused" in (run.health.error_message or "")
+        assert "Connect call failed" in (run.health.error_message or "") or "refused" in (
+            run.health.error_message or ""
+        )
         late.start()
         await with_topic(late, "orders", 0, 30)
         await run.received(30, timeout=20)
@@ -63,9 +68,6 @@ async def test_a_broker_that_is_down_at_the_start_or_later_is_tried_until_it_is_
 
 async def with_topic(node: Broker, topic: str, first: int, end: int) -> None:
     """Sends numbers, after making the topic where it is missing."""
-    from aiokafka import AIOKafkaProducer
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
     admin = AIOKafkaAdminClient(bootstrap_servers=node.address)
     await started(admin)
     await admin.create_topics([NewTopic(topic, 3, 1)])
@@ -93,8 +95,6 @@ async def test_a_missing_topic_is_named_and_read_once_it_is_there(kafka: Kafka, 
     async with consume("not-yet") as run:
         await run.until(lambda: "no topic 'not-yet'" in (run.health.error_message or ""), "health DOWN by the topic")
         assert run.health.status == "DOWN"
-        from aiokafka.admin import NewTopic
-
         await kafka.admin.create_topics([NewTopic("not-yet", 1, 1)])
         await kafka.send("not-yet", "1")
         await run.received(1)
@@ -198,7 +198,7 @@ async def test_what_a_stopped_member_has_not_done_is_done_by_the_next(kafka: Kaf
 async def test_handling_longer_than_the_longest_poll_interval_keeps_the_member(kafka: Kafka, consume: Consume) -> None:
     topic = await kafka.topic(1)
     short = '={"max.poll.interval.ms": 1000, "session.timeout.ms": 2000, "heartbeat.interval.ms": 200}'
-    async with consume(topic, maxInFlight="2", delay=4.0, additionalProperties=short) as run:
+    async with consume(topic, maxInFlight="2", delay=2.5, additionalProperties=short) as run:
         await kafka.send(topic, *map(str, range(4)))
         await run.received(4, timeout=15)
         await kafka.until_committed(f"group-{topic}", topic, {0: 4})
@@ -209,7 +209,7 @@ async def test_handling_longer_than_the_longest_poll_interval_keeps_the_member(k
 async def test_records_of_a_full_partition_wait_at_the_broker(kafka: Kafka, consume: Consume) -> None:
     topic = await kafka.topic(1)
     await kafka.send(topic, *("x" * 100_000 for _ in range(60)))
-    async with consume(topic, maxInFlight="2", delay=30) as run:
+    async with consume(topic, maxInFlight="2", delay=2.0) as run:
         await run.until(lambda: run.under_way == 2, "2 records under way")
         await asyncio.sleep(0.5)
         (held,) = (each for each in gc.get_objects() if isinstance(each, Partition) and not each.fenced)
@@ -237,7 +237,9 @@ async def test_a_commit_that_fails_at_a_lost_coordinator_is_made_up_for(
         await kafka.until_committed(f"group-{topic}", topic, {0: 40}, 20)
 
 
-async def test_a_member_that_the_group_has_thrown_out_joins_again_and_commits(kafka: Kafka, broker: Broker, consume: Consume) -> None:
+async def test_a_member_that_the_group_has_thrown_out_joins_again_and_commits(
+    kafka: Kafka, broker: Broker, consume: Consume
+) -> None:
     topic = await kafka.topic(1)
     async with consume(topic, address=f"127.0.0.1:{broker.advertised_port}", **QUICK) as run:
         proxy = FaultProxy(broker.proxied_port)

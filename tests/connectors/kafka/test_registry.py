@@ -23,7 +23,9 @@ def target(request: HttpRequest) -> str:
 
 def answers(by: dict[str, Any]) -> FakeHttp:
     """A registry with these answers; all else is not found."""
-    return FakeHttp(lambda request: by.get(target(request), (404, {"error_code": 40403, "message": "Schema not found"})))
+    return FakeHttp(
+        lambda request: by.get(target(request), (404, {"error_code": 40403, "message": "Schema not found"}))
+    )
 
 
 def body(request: HttpRequest) -> Any:
@@ -138,13 +140,18 @@ async def test_a_schema_is_only_looked_up_where_it_must_not_be_registered() -> N
         ({}, "http://alice:word@registry", "Basic YWxpY2U6d29yZA=="),
         ({"bearer.auth.token": "t"}, "http://registry", "Bearer t"),
         (
-            {"basic.auth.credentials.source": "SASL_INHERIT", "sasl.jaas.config": 'X required username="alice" password="word";'},
+            {
+                "basic.auth.credentials.source": "SASL_INHERIT",
+                "sasl.jaas.config": 'X required username="alice" password="word";',
+            },
             "http://registry",
             "Basic YWxpY2U6d29yZA==",
         ),
     ],
 )
-def test_credentials_come_from_the_properties_or_the_url(properties: dict[str, str], url: str, header: str | None) -> None:
+def test_credentials_come_from_the_properties_or_the_url(
+    properties: dict[str, str], url: str, header: str | None
+) -> None:
     assert authorization(properties, url) == header
 
 
@@ -163,7 +170,9 @@ async def test_credentials_of_the_url_are_not_in_errors() -> None:
 
 
 async def test_json_values_are_checked_only_where_asked_for() -> None:
-    registry = SchemaRegistry("http://registry", answers({"GET /schemas/ids/1": {"schema": SHAPE, "schemaType": "JSON"}}), {})
+    registry = SchemaRegistry(
+        "http://registry", answers({"GET /schemas/ids/1": {"schema": SHAPE, "schemaType": "JSON"}}), {}
+    )
     good, bad = joined(1, b'{"n": 1}'), joined(1, b'{"n": "x"}')
     assert registered_json(registry, check=False)(bad) == ({"n": "x"}, '{"n": "x"}')
     checked = registered_json(registry, check=True)

@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -46,11 +47,13 @@ def handshake(context: ssl.SSLContext, authority: trustme.CA) -> str | None:
                 each.do_handshake()
             except ssl.SSLWantReadError:
                 continue
-    found = theirs.getpeercert() or {}
-    return next((value for kind, value in found.get("subjectAltName", ())), None)
+    found: Any = theirs.getpeercert() or {}
+    return next((value for _, value in found.get("subjectAltName", ())), None)
 
 
-def test_a_client_certificate_in_pem_is_shown_to_the_broker(tmp_path: Path, authority: trustme.CA, client: trustme.LeafCert) -> None:
+def test_a_client_certificate_in_pem_is_shown_to_the_broker(
+    tmp_path: Path, authority: trustme.CA, client: trustme.LeafCert
+) -> None:
     (tmp_path / "both.pem").write_bytes(client.private_key_and_cert_chain_pem.bytes())
     trusted = {"ssl.truststore.certificates": authority.cert_pem.bytes().decode()}
     context = tls_context({**trusted, "ssl.keystore.type": "PEM", "ssl.keystore.location": str(tmp_path / "both.pem")})
@@ -85,7 +88,9 @@ def test_stores_may_be_pkcs12(tmp_path: Path, authority: trustme.CA, client: tru
         "ssl.keystore.password": PASSWORD,
     }
     assert handshake(tls_context(properties), authority) == "client.example"
-    with pytest.raises(ConnectorInputException, match=r"truststore\.location': neither PEM nor PKCS#12, or the password"):
+    with pytest.raises(
+        ConnectorInputException, match=r"truststore\.location': neither PEM nor PKCS#12, or the password"
+    ):
         tls_context({**properties, "ssl.truststore.password": "wrong"})
 
 
@@ -113,7 +118,10 @@ def test_errors_show_nothing_of_a_key(tmp_path: Path, authority: trustme.CA, cli
     key = load_pem_private_key(client.private_key_pem.bytes(), None)
     stranger = authority.issue_cert("other.example")
     plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    properties = {"ssl.keystore.certificate.chain": stranger.cert_chain_pems[0].bytes().decode(), "ssl.keystore.key": plain}
+    properties = {
+        "ssl.keystore.certificate.chain": stranger.cert_chain_pems[0].bytes().decode(),
+        "ssl.keystore.key": plain,
+    }
     for broken in (plain, plain.replace("A", "B")):
         with pytest.raises(ConnectorInputException) as refused:
             tls_context({**properties, "ssl.keystore.key": broken})
