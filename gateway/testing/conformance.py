@@ -86,6 +86,7 @@ class SourceUnderTest(ABC):
     poison: where an event is that the process can never take (InvalidInput): `gone` from the source, or `kept` by it. Where the
     connector has a policy for it, check each that lets other events pass.
     patience: seconds in which anything comes that has to come: events, a changed health, what the source tells of itself.
+    drain: seconds that the connector itself waits for events under way when it is cancelled; 0 where it leaves that to its window.
     """
 
     connector: InboundConnector
@@ -93,6 +94,7 @@ class SourceUnderTest(ABC):
     secrets: Mapping[str, str] | None = None
     poison: Literal["gone", "kept"] = "gone"
     patience: float = 10.0
+    drain: float = 0.0
 
     @abstractmethod
     def properties(self) -> Mapping[str, str]:
@@ -343,7 +345,7 @@ class _Trial:
     async def abort(self, run: InboundRun) -> None:
         """Stops the connector as a shutdown does whose grace runs out: what is under way is given up."""
         before = len(run.log)
-        await run.executable.stop(grace=_ABORT_SECONDS)
+        await run.executable.stop(grace=self.source.drain + _ABORT_SECONDS)
         late = [entry.message for entry in run.log[before:] if (entry.severity, entry.tag) == ("ERROR", "Lifecycle")]
         assert not late, f"after the stop: {', '.join(late)}"
 
