@@ -12,13 +12,17 @@ from gateway.engine.settings import ConnectionSettings
 from tests.engine.gateway_stub import StubGateway
 from tests.real.processes import EngineProcess
 
-Door = Literal["grpc", "rest"]
+Door = Literal["grpc", "lean", "rest"]
 T = TypeVar("T")
 
 
 def settings_for(engine: EngineProcess, door: Door = "grpc") -> ConnectionSettings:
+    """door: gRPC by grpcio, gRPC by our own transport, or REST."""
     return ConnectionSettings(
-        grpc_address=engine.grpc_address, rest_address=engine.rest_address, prefer_rest_over_grpc=door == "rest"
+        grpc_address=engine.grpc_address,
+        rest_address=engine.rest_address,
+        prefer_rest_over_grpc=door == "rest",
+        transport="lean" if door == "lean" else "grpcio",
     )
 
 
@@ -44,16 +48,16 @@ async def asked_again(ask: Callable[[], Awaitable[T]], *, attempts: int = 8) -> 
     return await ask()
 
 
-@pytest.fixture(params=["grpc", "rest"])
+@pytest.fixture(params=["grpc", "lean", "rest"])
 async def engine(request: pytest.FixtureRequest, test_engine: EngineProcess) -> AsyncIterator[Engine]:
-    """A client of the test engine, once by gRPC and once by REST."""
+    """A client of the test engine, by each door."""
     async with connected(settings_for(test_engine, request.param)) as client:
         yield client
 
 
-@pytest.fixture
-async def grpc_engine(test_engine: EngineProcess) -> AsyncIterator[Engine]:
-    async with connected(settings_for(test_engine)) as client:
+@pytest.fixture(params=["grpc", "lean"])
+async def grpc_engine(request: pytest.FixtureRequest, test_engine: EngineProcess) -> AsyncIterator[Engine]:
+    async with connected(settings_for(test_engine, request.param)) as client:
         yield client
 
 

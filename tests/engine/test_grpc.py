@@ -21,6 +21,7 @@ from gateway.engine._proto import gateway_pb2 as pb
 from gateway.engine.auth import FixedCredentials
 from gateway.engine.grpc import TOPOLOGY, GrpcCommands
 from gateway.engine.grpcio import GrpcioTransport
+from gateway.engine.lean import LeanTransport
 from gateway.engine.settings import ConnectionSettings
 from gateway.engine.transport import ChannelSettings, Liveness
 from tests.engine import models
@@ -57,9 +58,11 @@ def through(proxy: FaultProxy) -> ConnectionSettings:
     return ConnectionSettings(grpc_address=f"http://127.0.0.1:{proxy.port}")
 
 
-@pytest.fixture
-async def commands(stub: StubGateway, credentials: CountingCredentials) -> AsyncIterator[GrpcCommands]:
-    transport = GrpcioTransport(ChannelSettings(target=f"127.0.0.1:{stub.port}"), Liveness(probe_method=TOPOLOGY))
+@pytest.fixture(params=[GrpcioTransport, LeanTransport], ids=["grpcio", "lean"])
+async def commands(
+    request: pytest.FixtureRequest, stub: StubGateway, credentials: CountingCredentials
+) -> AsyncIterator[GrpcCommands]:
+    transport = request.param(ChannelSettings(target=f"127.0.0.1:{stub.port}"), Liveness(probe_method=TOPOLOGY))
     made = GrpcCommands(transport, credentials, request_timeout=3, timeout_offset=1, physical_tenant_id="blue")
     yield made
     await made.close()
