@@ -99,9 +99,10 @@ def _rest_session(settings: ConnectionSettings, credentials: Credentials) -> Res
 
 
 def _transport(settings: ConnectionSettings, liveness: Liveness) -> Callable[[], Transport]:
-    """What makes the transport; files are read here."""
-    channel = _channel_settings(settings)
-    if settings.transport == "lean":
+    """What makes the transport; files are read here. Several addresses at once are the grpcio package's business."""
+    lean = settings.transport == "lean" and not settings.use_client_side_load_balancing
+    channel = _channel_settings(settings, lean=lean)
+    if lean:
         from gateway.engine.lean import LeanTransport
 
         return lambda: LeanTransport(channel, liveness)
@@ -110,8 +111,7 @@ def _transport(settings: ConnectionSettings, liveness: Liveness) -> Callable[[],
     return lambda: GrpcioTransport(channel, liveness)
 
 
-def _channel_settings(settings: ConnectionSettings) -> ChannelSettings:
-    lean = settings.transport == "lean"
+def _channel_settings(settings: ConnectionSettings, *, lean: bool) -> ChannelSettings:
     address = settings.grpc_address or ""
     parts = urlsplit(address)
     tls = _is_tls(address)

@@ -2,6 +2,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
+from typing import Literal
 
 import grpc
 import pytest
@@ -25,6 +26,15 @@ def authority() -> trustme.CA:
 def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     return tmp_path / "ca.pem"
+
+
+Transport = Literal["grpcio", "lean"]
+
+
+@pytest.fixture(params=["grpcio", "lean"])
+def transport(request: pytest.FixtureRequest) -> Transport:
+    found: Transport = request.param
+    return found
 
 
 @pytest.fixture
@@ -110,23 +120,36 @@ async def test_a_physical_tenant_is_in_the_metadata_and_unless_turned_off_in_the
         assert stub.calls[0].metadata["camunda-physical-tenant"] == "blue"
 
 
-async def test_https_with_an_authority_of_our_own_by_grpc(tls_stub: StubGateway, ca_file: Path) -> None:
+async def test_https_with_an_authority_of_our_own_by_grpc(
+    tls_stub: StubGateway, ca_file: Path, transport: Transport
+) -> None:
     address = f"https://localhost:{tls_stub.port}"
-    async with connected(ConnectionSettings(grpc_address=address, ca_certificate_path=ca_file)) as engine:
+    async with connected(
+        ConnectionSettings(grpc_address=address, ca_certificate_path=ca_file, transport=transport)
+    ) as engine:
         assert (await engine.topology()).gateway_version == "8.8.9"
-    async with connected(ConnectionSettings(grpc_address=address)) as stranger:
+    async with connected(ConnectionSettings(grpc_address=address, transport=transport)) as stranger:
         with pytest.raises(Unavailable) as caught:
             await stranger.topology(timeout=5)
         assert not caught.value.may_have_arrived
 
 
-async def test_the_authority_can_be_another_name_than_the_address(tls_stub: StubGateway, ca_file: Path) -> None:
+async def test_the_authority_can_be_another_name_than_the_address(
+    tls_stub: StubGateway, ca_file: Path, transport: Transport
+) -> None:
     address = f"https://127.0.0.1:{tls_stub.port}"
     async with connected(
-        ConnectionSettings(grpc_address=address, ca_certificate_path=ca_file, override_authority="engine.example.org")
+        ConnectionSettings(
+            grpc_address=address,
+            ca_certificate_path=ca_file,
+            override_authority="engine.example.org",
+            transport=transport,
+        )
     ) as engine:
         await engine.topology()
-    async with connected(ConnectionSettings(grpc_address=address, ca_certificate_path=ca_file)) as plain:
+    async with connected(
+        ConnectionSettings(grpc_address=address, ca_certificate_path=ca_file, transport=transport)
+    ) as plain:
         with pytest.raises(Unavailable):
             await plain.topology(timeout=5)
 
@@ -149,6 +172,16 @@ async def test_several_addresses_of_a_name_can_share_the_load(stub: StubGateway)
         ConnectionSettings(grpc_address=f"http://127.0.0.1:{stub.port}", use_client_side_load_balancing=True)
     ) as engine:
         assert (await engine.topology()).gateway_version == "8.8.9"
+
+
+async def test_where_addresses_share_the_load_the_grpcio_package_does_it(stub: StubGateway) -> None:
+    async with connected(
+        ConnectionSettings(
+            grpc_address=f"http://127.0.0.1:{stub.port}", use_client_side_load_balancing=True, transport="lean"
+        )
+    ) as engine:
+        await engine.topology()
+        assert "grpc-python-asyncio" in stub.calls[0].metadata["user-agent"]
 
 
 async def test_wrong_settings_are_told_before_anything_is_opened() -> None:
