@@ -206,9 +206,8 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         if self._request_count == heads:
             return False
-        if (
-            not self._body.is_eof()
-        ):  # something after a body without an end: aiohttp found it wrong, and told nobody who reads it
+        if not self._body.is_eof():
+            # Something after a body without an end: aiohttp has found it wrong, and has not told who reads it.
             self._body.set_exception(web.RequestPayloadError("the body is not as HTTP has it"))
         if self._messages:
             self._body = self._messages[-1][1]

@@ -243,6 +243,7 @@ async def test_an_answer_that_is_read_slowly_but_steadily_arrives(server):
         b"GET /p HTTP/1.1\r\nHost: x\r\n" + b"Ab: cdefghij\r\n" * 100 * 4 + b"\r\n",
         b"GET /p HTTP/1.1\r\nHost: x\r\n" + b"".join(b"A%03d: %s\r\n" % (n, b"y" * 40) for n in range(100)) + b"\r\n",
         b"GET /p HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 300 + b"\r\n",
+        b"GET /p HTTP/1.1\r\nHost: x\r\n" + b"".join(b"A%03d: %s\r\n" % (n, b"y" * 40) for n in range(100)),
         b"GET /" + b"p" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /" + b"p" * 9000,
         b"GET /p HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 5000,

@@ -65,13 +65,23 @@ async def replicas(
 
 
 async def test_executables_are_listed_once_and_the_one_that_fares_worst_counts():
-    first = [an_entry("a", health=UP), an_entry("b", health=UNKNOWN), an_entry("c", health=DOWN)]
-    second = [an_entry("a", health=DOWN), an_entry("b", health=UP), an_entry("d", type="kafka:1")]
+    first = [
+        an_entry("a", health=UP),
+        an_entry("b", health=UNKNOWN),
+        an_entry("c", health=DOWN),
+        an_entry("e", health=UNKNOWN),
+    ]
+    second = [
+        an_entry("a", health=DOWN),
+        an_entry("b", health=UP),
+        an_entry("d", type="kafka:1"),
+        an_entry("e", health=DOWN),
+    ]
     async with replicas(first, second) as (clients, _):
         for client in clients:
             webhooks, kafka = (await get(client, "/inbound-instances"))[1]
             found = {each["executableId"]: each["health"]["status"] for each in webhooks["instances"]}
-            assert found == {"a": "DOWN", "b": "UNKNOWN", "c": "DOWN"}
+            assert found == {"a": "DOWN", "b": "UNKNOWN", "c": "DOWN", "e": "DOWN"}
             assert (kafka["connectorId"], [each["executableId"] for each in kafka["instances"]]) == ("kafka:1", ["d"])
             assert (await get(client, "/inbound-instances/kafka:1"))[1] == kafka
             assert (await get(client, "/inbound-instances/executables/a"))[1]["health"]["status"] == "DOWN"
@@ -183,7 +193,9 @@ async def test_an_answer_that_is_none_counts_for_nothing(text):
 @pytest.mark.parametrize("status", [302, 400, 404, 500, 503])
 async def test_an_error_of_another_counts_for_nothing(status):
     async def answer(request: web.Request) -> web.Response:
-        return web.Response(text=a_list("b"), status=status, headers={"Location": "http://127.0.0.1:1/"})
+        if request.path == "/elsewhere":
+            return web.Response(text=a_list("b"))
+        return web.Response(text=a_list("b"), status=status, headers={"Location": "/elsewhere"})
 
     async with beside(answer) as client:
         (group,) = (await get(client, "/inbound-instances"))[1]

@@ -305,8 +305,8 @@ def test_activations_and_triggers_are_counted_by_action_type_and_template():
     actions = ("activated", "deactivated", "activation-failed")
     assert [value(metrics, name, action=action, **tags) for action in actions] == [1, 1, 1]
     name = "camunda_connector_inbound_triggers_total"
-    actions = ("triggered", "correlated", "correlation-failed", "activation-condition-failed")
-    assert [value(metrics, name, action=action, **tags) for action in actions] == [3, 1, 1, 1]
+    outcomes = ("triggered", "correlated", "correlation-failed", "activation-condition-failed")
+    assert [value(metrics, name, action=action, **tags) for action in outcomes] == [3, 1, 1, 1]
 
 
 def test_the_last_activation_and_event_are_epoch_milliseconds_per_type(metrics, clock):
