@@ -22,6 +22,17 @@ def _missing() -> str | None:
     return _prepared["engine"]
 
 
+_OF_PROCESSES = ("faults", "connectors/kafka", "connectors/rabbitmq")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a gateway or a broker as a process of their own are slow, all of them."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.get_closest_marker("real") and item.path.relative_to(tests).as_posix().startswith(_OF_PROCESSES):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """The first start brings jars, which may take longer than one test is given."""
     if not session.config.option.collectonly and any(item.get_closest_marker("real") for item in session.items):
