@@ -471,7 +471,7 @@ _WORDS = {
     "byte[]": "base64 text",
     "Document": "a document",
     "LinkedHashMap": "an object",
-    "Function": "a FEEL expression that begins with '='",
+    "Function": "a valid FEEL expression that begins with '='",
 }
 
 

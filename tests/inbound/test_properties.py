@@ -417,7 +417,7 @@ async def test_secrets_are_looked_up_for_tenant_and_process_and_remembered_for_m
         ({"numbers": "1, x"}, "Property 'numbers[1]': expected a whole number, but got '1, x'"),
         ({"numbers": "[1"}, "Property 'numbers': expected a JSON list, or texts separated by commas, but got '[1'"),
         ({"inbound.scopes": "=[1]"}, "Property 'inbound.scopes[0]': expected one of 'url', 'body', but got '=[1]'"),
-        ({"function": "x"}, "Property 'function': expected a FEEL expression that begins with '=', but got 'x'"),
+        ({"function": "x"}, "Property 'function': expected a valid FEEL expression that begins with '=', but got 'x'"),
         ({"inbound.path": "A"}, "Property 'inbound.path': must match \"^[a-z]*$\""),
         ({"text": "=[1, 2]"}, "Property 'text': expected text, but got '=[1, 2]'"),
         ({"content": "&"}, "Property 'content': expected base64 text, but got '&'"),
