@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from connectors.kafka._avro import DoesNotFit
 from connectors.kafka._events import Decode, Record, event
 from connectors.kafka._partition import Partition, Taken
 from connectors.kafka._registry import RegistryError, SchemaNeeded, SchemaRegistry
+from connectors.kafka.consumer import PolicyKind
 from gateway import (
     ActivationConditionNotMet,
     CorrelationFailed,
@@ -25,8 +26,6 @@ from gateway import (
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
-
-PolicyKind = Literal["retry", "stop", "skip", "dead-letter"]
 
 
 def pause(attempts: int, longest: float = LONGEST_PAUSE) -> float:
@@ -149,8 +148,9 @@ class Handling:
         except SchemaNeeded as e:
             self._spawn(self._fetch(taken, e.ident))
             return
-        except DoesNotFit as e:
-            self._unreadable(taken, str(e), retryable=False)
+        except Exception as e:  # whatever strangers have sent
+            said = str(e) if isinstance(e, DoesNotFit) else type(e).__name__
+            self._unreadable(taken, said, retryable=False)
             return
         delivery = await self._window.emit(found, id=f"{record.topic}-{record.partition}-{record.offset}")
         delivery.add_done_callback(partial(self._ended, taken))

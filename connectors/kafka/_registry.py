@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-import jsonschema
-
 from connectors.kafka._avro import AvroSchema, DoesNotFit, InvalidSchema
-from connectors.kafka._client import jaas_options
-from gateway import ConnectorInputException, jsontext
+from connectors.kafka._settings import jaas_options
+from gateway import ConnectorInputException, WebhookRefused
 from gateway.http_client import HttpClient, HttpError
 
 REQUEST_SECONDS: Final = 5.0
@@ -38,21 +36,19 @@ class JsonSchema:
     """A JSON schema. Raises InvalidSchema."""
 
     def __init__(self, text: str) -> None:
+        from gateway.webhooks.schema import BodySchema  # takes its time to load
+
         try:
-            schema = jsontext.loads(text)
-            kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft7Validator)
-            kind.check_schema(schema)
+            self._schema = BodySchema(text)
         except ValueError as e:
-            raise InvalidSchema(f"not JSON: {e}") from None
-        except jsonschema.SchemaError as e:
-            raise InvalidSchema(f"not a JSON schema: {e.message}") from None
-        self._validator = kind(schema)
+            raise InvalidSchema(str(e)) from None
 
     def check(self, value: Any) -> None:
         """Raises DoesNotFit where the value is not what the schema says."""
-        error = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
-        if error is not None:
-            raise DoesNotFit(f"{error.json_path}: {error.message[:200]}")
+        try:
+            self._schema.check(value)
+        except WebhookRefused as e:
+            raise DoesNotFit(str(e)) from None
 
 
 Schema = AvroSchema | JsonSchema

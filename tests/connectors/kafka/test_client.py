@@ -9,18 +9,10 @@ import trustme
 from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
 from pydantic import ValidationError
 
-from connectors.kafka._client import (
-    Arguments,
-    Authentication,
-    Topic,
-    arguments,
-    jaas_options,
-    java_properties,
-    reason,
-    words,
-)
-from connectors.kafka.consumer import _CONSUMER
-from connectors.kafka.producer import _PRODUCER
+from connectors.kafka._client import Arguments, arguments, reason, words
+from connectors.kafka._consuming import CONSUMER
+from connectors.kafka._producing import PRODUCER
+from connectors.kafka._settings import Authentication, Topic, jaas_options, java_properties
 from gateway import ConnectorInputException
 from gateway.http_client import HttpRequest
 from gateway.testing import FakeHttp
@@ -34,7 +26,7 @@ def given(
 ) -> Arguments:
     """The consumer's arguments."""
     login = Authentication(username=username, password=password)
-    return arguments(java_properties(TOPIC, login, additional), _CONSUMER)
+    return arguments(java_properties(TOPIC, login, additional), CONSUMER)
 
 
 def test_without_anything_more_the_defaults_are_those_of_the_original() -> None:
@@ -122,7 +114,7 @@ def test_properties_of_the_consumer_have_their_arguments() -> None:
 
 def test_properties_of_the_producer_have_their_arguments() -> None:
     more = {"acks": "ALL", "compression.type": "zstd", "linger.ms": 5, "enable.idempotence": True, "retries": 3}
-    found = arguments(java_properties(TOPIC, None, more), _PRODUCER)
+    found = arguments(java_properties(TOPIC, None, more), PRODUCER)
     assert found.own == {"acks": "all", "compression_type": "zstd", "linger_ms": 5, "enable_idempotence": True}
     assert found.unknown == ("retries",)
 
@@ -174,7 +166,7 @@ async def test_tokens_come_from_the_token_endpoint_once() -> None:
         "sasl.oauthbearer.token.endpoint.url": "https://login.example/token",
         "sasl.jaas.config": 'x.OAuthBearerLoginModule required clientId="me" clientSecret="s" scope="kafka";',
     }
-    provider = arguments(java_properties(TOPIC, None, more), _CONSUMER, http).client["sasl_oauth_token_provider"]
+    provider = arguments(java_properties(TOPIC, None, more), CONSUMER, http).client["sasl_oauth_token_provider"]
     assert (await provider.token(), await provider.token()) == ("t", "t")
     (request,) = http.requests
     assert b"scope=kafka" in bytes(request.body or b"")  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ import fastavro
 import pytest
 from aiokafka.partitioner import murmur2
 
-from connectors.kafka.producer import Producers, kafka_producer, producers
+from connectors.kafka._producing import Producers, opened
+from connectors.kafka.producer import kafka_producer
 from gateway.http_client import HttpRequest
 from gateway.testing import FakeHttp, Outcome, run_job
 from tests.connectors.kafka.conftest import Kafka
@@ -269,7 +270,7 @@ async def send(pool: Producers, properties: dict[str, str], topic: str) -> Any:
 @real
 async def test_jobs_of_one_configuration_share_a_producer(kafka: Kafka) -> None:
     topic = await kafka.topic(1)
-    async with producers() as pool:
+    async with opened() as pool:
         first, *others = await asyncio.gather(*(send(pool, of(kafka), topic) for _ in range(5)))
         assert all(each is first for each in others)
         assert await send(pool, of(kafka, client_id="me"), topic) is not first
@@ -306,7 +307,7 @@ async def test_a_producer_in_use_is_not_closed(kafka: Kafka) -> None:
 @real
 async def test_a_producer_whose_sender_has_ended_is_replaced(kafka: Kafka) -> None:
     topic = await kafka.topic(1)
-    async with producers() as pool:
+    async with opened() as pool:
         first = await send(pool, of(kafka), topic)
         first._sender.sender_task.cancel()
         await asyncio.sleep(0)
