@@ -455,7 +455,10 @@ def _written(response: WebhookResponse, mask: Callable[[str], str] | None) -> we
     status = response.status
     if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:
         raise ValueError("statusCode: expected a number from 200 to 599")
-    headers = _headers(response.headers)
+    given = response.headers
+    if mask is not None and status >= 400:
+        given = {name: mask(value) if isinstance(value, str) else value for name, value in given.items()}
+    headers = _headers(given)
     body, content_type = _body(response.body, headers.get("Content-Type", ""))
     if mask is not None and status >= 400:
         body = mask(body.decode("utf-8", "replace")).encode() if not isinstance(response.body, bytes) else body

@@ -604,10 +604,11 @@ async def test_secrets_are_masked_in_answers_that_tell_of_errors():
     def fail(request: WebhookRequest) -> WebhookResponse:
         if request.params:
             return WebhookResponse(200, "hunter2")
-        raise WebhookRefused(422, "cannot use hunter2")
+        raise WebhookRefused(422, "cannot use hunter2", headers={"X-Reason": "hunter2"})
 
     async with opened(Hook(answer=fail), mask=lambda text: text.replace("hunter2", "***")) as door:
-        assert (await door("POST", "/inbound/orders"))[1] == b'{"reason":"cannot use ***"}'
+        _, body, headers = await door("POST", "/inbound/orders")
+        assert (body, headers["X-Reason"]) == (b'{"reason":"cannot use ***"}', "***")
         assert (await door("POST", "/inbound/orders?ok"))[1] == b"hunter2"
 
 
