@@ -142,6 +142,26 @@ async def test_what_is_deployed_runs_and_ends_when_it_is_gone() -> None:
         assert rig.topics == []
 
 
+async def test_events_of_all_executables_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = most = 0
+
+    async def slow(self: _Correlation, event: sdk.Event, message_id: str | None = None, /) -> sdk.Outcome:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.001)
+        at_once -= 1
+        return published(event, message_id)
+
+    monkeypatch.setattr(_Correlation, "correlate", slow)
+    async with rigged() as rig:
+        await rig.deploy(an("a"), an("b", element="other"))
+        both = [rig.executable("a"), rig.executable("b")]
+        outcomes = await asyncio.gather(*(each.correlate({"n": n}) for n in range(20) for each in both))
+    assert most == 10
+    assert all(outcome.done for outcome in outcomes)
+
+
 async def test_a_new_version_with_the_same_properties_goes_on_without_a_restart() -> None:
     async with rigged() as rig:
         await rig.deploy(an("a"))

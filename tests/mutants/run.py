@@ -1,6 +1,7 @@
 """Breaks each promise once and looks whether its test notices: `python tests/mutants/run.py [WORD ...]`.
 
-A mutant is one exact replacement in a copy of the tree (`mutants.toml`). Words choose those whose promise, file or text holds one.
+A mutant is one exact replacement in a copy of the tree (`mutants.toml`, and `inbound.toml` for the event flow). Words choose
+those whose promise, file or text holds one.
 Exit code 1 when a mutant survives, 2 when one does not fit the source any more or its test fails without it.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TypedDict
 
 ROOT = Path(__file__).resolve().parents[2]
+FILES = ("tests/mutants/mutants.toml", "tests/mutants/inbound.toml")
 _COPIED = ("gateway", "connectors", "tests", "pyproject.toml")
 _LIMIT = 90  # seconds for one test: a mutant that hangs is noticed too
 
@@ -30,7 +32,7 @@ class Mutant(TypedDict):
 
 
 def mutants(words: Iterable[str] = ()) -> list[Mutant]:
-    found: list[Mutant] = tomllib.loads((ROOT / "tests/mutants/mutants.toml").read_text())["mutant"]
+    found: list[Mutant] = [m for file in FILES for m in tomllib.loads((ROOT / file).read_text())["mutant"]]
     words = [word.lower() for word in words]
     return [m for m in found if not words or any(word in f"{m}".lower() for word in words)]
 
