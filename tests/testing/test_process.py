@@ -139,7 +139,8 @@ TICKING = {"interval": "0.01", "token": "{{secrets.TOKEN}}", "resultExpression":
 
 async def test_events_of_an_inbound_connector_start_instances() -> None:
     async with engine(started_by(ticker.type, TICKING), connectors=[ticker], secrets={"TOKEN": "x"}) as run:
-        (executable,) = run.runtime.inbound.supervisor.executables.values() if run.runtime.inbound else ()
+        assert run.runtime.inbound is not None
+        (executable,) = run.runtime.inbound.supervisor.executables.values()
         assert executable.state is State.ACTIVATED, "it is at work from the first line on"
         instances = await run.ended("order", 5)
         assert [each["n"] for each in instances[:5]] == [1, 2, 3, 4, 5]
