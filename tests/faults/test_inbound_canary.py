@@ -152,7 +152,14 @@ def _webhooks() -> dict[str, Flow]:
                 {"inbound.type": "fault:leaky-webhook", "do": do, "secret": "{{secrets.SOURCE}}"},
                 sends=[(body, {}, status)],
             )
-            for do, status in {"raise": 422, "chain": 500, "health": 409, "details": 400, "log": 502, "exit": 502}.items()
+            for do, status in {
+                "raise": 422,
+                "chain": 500,
+                "health": 409,
+                "details": 400,
+                "log": 502,
+                "exit": 502,
+            }.items()
         },
     }
 

@@ -146,7 +146,9 @@ async def lookout(cluster: SearchApi) -> AsyncIterator[Lookout]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process as Linux tells it")
-async def test_500_definitions_with_5000_elements_take_less_than_150_mb_and_hardly_a_call_when_idle(cluster, lookout):
+async def test_row_28_500_definitions_with_5000_elements_take_less_than_150_mb_and_hardly_a_call_when_idle(
+    cluster, lookout
+):
     told = await lookout.look(1)
     assert (told["processes"], told["elements"], told["first"]) == (DEFINITIONS, DEFINITIONS * ELEMENTS, "in0")
     assert cluster.calls["xml"] == DEFINITIONS * cluster.versions

@@ -275,6 +275,63 @@ async def test_row_27_when_the_engine_comes_back_with_other_definitions_they_are
             assert set(await executables(gateway)) == {"new", "both"}
 
 
+# ---- row 29: endless bodies ------------------------------------------------------------------------------------------
+
+
+async def test_row_29_endless_bodies_are_refused_at_the_cap_and_memory_stays_flat(
+    engine: EngineProcess, record_property: Any
+) -> None:
+    await deploy(engine, starting("endless", hook("endless")))
+    heads = {
+        "a length": (b"POST /inbound/endless", b"Content-Length: 10000000000\r\n", {b"413"}),
+        "chunks": (b"POST /inbound/endless", b"Transfer-Encoding: chunked\r\n", {b"413"}),
+        "packed": (b"POST /inbound/endless", b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", {b"415"}),
+        "nobody": (b"POST /inbound/nobody", b"Transfer-Encoding: chunked\r\n", {b"404"}),
+        "a preamble": (
+            b"POST /inbound/endless",
+            b"Content-Type: multipart/form-data; boundary=b\r\nTransfer-Encoding: chunked\r\n",
+            {b"413"},
+        ),
+    }
+    async with events_at_work(engine, settings={"GATEWAY_WEBHOOK_MAXBODYSIZE": "1MB"}) as (gateway, posts):
+        assert (await posts.post("endless", {"n": 1})).status == 200
+        before = gateway.rss()
+        for name, (line, headers, statuses) in heads.items():
+            head = line + b" HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n"
+            floods = await asyncio.gather(
+                *(_flood(gateway.port, head, chunked=b"chunked" in headers) for _ in range(4))
+            )
+            assert {answer[9:12] for answer, _ in floods} <= statuses | {b""}, name
+            assert any(answer for answer, _ in floods), f"{name}: a sender that looks is told"
+            assert max(seconds for _, seconds in floods) < 8, f"{name}: the connection ends soon"
+        record_property("grown by", gateway.rss() - before)
+        assert gateway.rss() - before < 40 << 20
+        assert (await posts.post("endless", {"n": 2})).status == 200
+        assert await numbers(engine, "endless") == Counter([1, 2])
+
+
+async def _flood(port: int, head: bytes, *, chunked: bool) -> tuple[bytes, float]:
+    """Sends 30 MB a second until the connection is closed; what was answered, and after how long it ended."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    piece = b"x" * 65536
+    writer.write(head)
+    answer = asyncio.create_task(reader.read())
+    try:
+        async with asyncio.timeout(15):
+            while not answer.done():
+                writer.write(b"10000\r\n" + piece + b"\r\n" if chunked else piece)
+                await writer.drain()
+                await asyncio.sleep(0.002)
+    except ConnectionError:
+        await asyncio.wait({answer}, timeout=1)
+    finally:
+        writer.transport.abort()
+        answer.cancel()
+    told = answer.result() if answer.done() and not answer.cancelled() and not answer.exception() else b""
+    return told, time.monotonic() - began
+
+
 # ---- row 30: slow senders --------------------------------------------------------------------------------------------
 
 
