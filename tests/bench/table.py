@@ -39,7 +39,7 @@ def show(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
     for (case, peer), found in cases.items():
         figures = [_spread([row[name] for row in found if name in row]) for name in columns]
         table.add_row(case, peer, str(len(found)), *figures)
-    Console(width=240, soft_wrap=True).print(table)
+    Console(width=400).print(table)
 
 
 def _spread(values: Sequence[float]) -> str:
