@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 _STEADY_SECONDS = 60.0  # who ran that long before it failed starts again at the shortest delay
 _STOP_SECONDS = 5.0
 _ABORT_SECONDS = 2.0
+_ABORTS = 4
 _PAGE = 200
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -318,9 +319,13 @@ class Executable:
         if task is not None:
             task.cancel()
             _, late = await asyncio.wait({task}, timeout=grace)
-            if late:
-                task.cancel()  # a second one ends the wait for events under way
-                _, late = await asyncio.wait({task}, timeout=min(grace, _ABORT_SECONDS))
+            for _ in range(
+                _ABORTS if late else 0
+            ):  # a second one ends the wait for events under way; some clean up in steps
+                task.cancel()
+                _, late = await asyncio.wait({task}, timeout=min(grace, _ABORT_SECONDS) / _ABORTS)
+                if not late:
+                    break
             if late:
                 self.activity.add(
                     "ERROR", "Lifecycle", "The connector does not end when it is cancelled", source="RUNTIME"

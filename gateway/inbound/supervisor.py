@@ -76,6 +76,7 @@ class Supervisor:
         self._undefined: list[InvalidElement] = []
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
+        self._ticking = asyncio.Lock()
         self._warned = 0.0
         self.executables: dict[str, Executable] = {}
         self.ready = asyncio.Event()
@@ -117,7 +118,11 @@ class Supervisor:
             await asyncio.sleep(0.02)
 
     async def tick(self) -> None:
-        """Looks at the engine, then brings what runs in line. Never raises."""
+        """Looks at the engine, then brings what runs in line, one tick after the other. Never raises."""
+        async with self._ticking:
+            await self._tick()
+
+    async def _tick(self) -> None:
         try:
             wanted = await self._discovery.look()
         except Exception as e:

@@ -78,7 +78,12 @@ class EventWindow:
         again: sdk.Again | None = None,
     ) -> "asyncio.Future[Outcome]":
         """As the SDK's `Window.emit` says."""
-        await self._permits.take()
+        if not self._closing.is_set():
+            await self._permits.take()
+            if self._closing.is_set():
+                self._permits.give_back()
+        if self._closing.is_set():
+            raise RuntimeError("the window is closed: it takes no more events")
         item = _Item(event, id, again, asyncio.get_running_loop().create_future())
         lane = self._lanes.get(key) if key is not None else None
         if lane is not None:

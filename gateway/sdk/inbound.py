@@ -305,7 +305,7 @@ class Window(Protocol):
         key: Hashable = None,
         again: Again | None = None,
     ) -> Delivery:
-        """Waits for a free place, then sends the event on its way.
+        """Waits for a free place, then sends the event on its way. RuntimeError once the block is being left.
 
         id: the message id, by which the engine drops what comes twice. key: events of one key are handled in the order they were
         emitted, one after the other; None: in no order. again: tries the event again, in its place, as long as it says so.

@@ -141,6 +141,23 @@ async def test_cancelled_twice_the_rest_is_cancelled_and_gives_its_places_back()
     assert window.statistics() == {"limit": 5, "in_use": 0, "waiting": 0}
 
 
+async def test_a_window_that_is_being_left_takes_no_more_events() -> None:
+    process = Process()
+    window = EventWindow(1, process, _no_sleep)
+    late: list[asyncio.Future[Any]] = []
+    async with window:
+        _ = await window.emit({"n": 0})
+        late.append(asyncio.ensure_future(window.emit({"n": 1})))
+        await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later(0.02, process.gate.set)
+    with pytest.raises(RuntimeError, match="closed"):
+        await late[0]
+    with pytest.raises(RuntimeError, match="closed"):
+        _ = await window.emit({"n": 2})
+    assert process.started == [0]
+    assert window.statistics() == {"limit": 1, "in_use": 0, "waiting": 0}
+
+
 async def test_what_the_process_raises_is_an_outcome_without_its_text() -> None:
     async def broken(event: Event, message_id: str | None) -> Outcome:
         raise RuntimeError("with a secret in it")

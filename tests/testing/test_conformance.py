@@ -80,8 +80,9 @@ class Queue(SourceUnderTest):
             if self.wrong == "loses at a shutdown":
                 self.ready.clear()
             if self.wrong == "empties the queue":
-                while self.ready:
-                    await self.hand_out(self.ready.pop(0), window)
+                async with source.window(self.window) as another:
+                    while self.ready:
+                        await self.hand_out(self.ready.pop(0), another)
             if self.wrong == "does not end":
                 await asyncio.shield(asyncio.sleep(3))
             raise
