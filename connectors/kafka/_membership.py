@@ -27,7 +27,7 @@ COMMIT_SECONDS: Final = 5.0
 REVOKE_SECONDS: Final = 5.0  # for records under way, before the partitions go
 DRAIN_SECONDS: Final = 3.0  # the same at the end; all of it has to fit into the grace of a stop, 5 s
 LEAVE_SECONDS: Final = 1.0
-SILENT_SECONDS: Final = 3.0  # without a connection, before the health says so
+SILENT_SECONDS: Final = 2.0  # without a connection, before the health says so
 LOST_SECONDS: Final = 30.0  # without a connection, before all begins anew, with the bootstrap servers
 _FULL_POLL: Final = 500
 _SHORT_POLL: Final = 20  # while a partition has no room: it may have some soon
@@ -75,6 +75,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             while self._handling.stopped is None:
                 try:
                     await self._session()
+                except asyncio.CancelledError:
+                    if _stopping():
+                        raise
+                    await self._failed(Lost("The client has given up"))  # its own tasks are cancelled at times
                 except Exception as e:
                     await self._failed(e)
             self.report()
@@ -125,7 +129,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             )
             await self._leave(consumer)
         except asyncio.CancelledError:
-            await self._leave(consumer)
+            if _stopping():
+                await self._leave(consumer)
             raise
         finally:
             self._suspend()
@@ -359,25 +364,36 @@ async def _first_to_end(*work: Coroutine[Any, Any, Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _stopping() -> bool:
+    """Whether somebody has cancelled the task at work."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def _end(consumer: Any, seconds: float) -> None:
     """Leaves the group and closes the connections. Where the library waits for a coordinator, it is not waited for."""
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(seconds):
-            await consumer.stop()
+    if await _within(consumer.stop(), seconds):
         return
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
-    tasks = [
-        getattr(coordinator, name, None) for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
-    ]
+    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    tasks = [task for name in names if (task := getattr(coordinator, name, None)) is not None]
     for task in tasks:
-        if task is not None:
-            task.cancel()
-    await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     if coordinator is not None:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(seconds):
-                await coordinator._maybe_leave_group()
+        await _within(coordinator._maybe_leave_group(), seconds)
     for part in (fetcher, consumer._client):
         if part is not None:
-            with contextlib.suppress(Exception):
-                await part.close()
+            await _within(part.close(), seconds)
+
+
+async def _within(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """Runs work to its end, for so long at most; False when it did not get there. It may be cancelled from inside."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=seconds)
+    return task.done() and not task.cancelled() and task.exception() is None

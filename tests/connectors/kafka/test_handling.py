@@ -202,6 +202,19 @@ async def test_records_that_cannot_be_read_fail_by_themselves() -> None:
         assert ("WARNING", "Record t-0-1 was skipped: no record") in process.logged
 
 
+async def test_an_error_that_nobody_thought_of_is_that_of_its_record_alone() -> None:
+    def decode(content: bytes) -> tuple[Any, str]:
+        if content == b"bad":
+            raise ZeroDivisionError
+        return plain(content)
+
+    process, at = Process(), partition(0, "bad", 2)
+    async with handling(process, at, decode=decode, policy=Policy("skip")):
+        assert process.seen == [2]
+        assert at.done_to == 2
+        assert ("ERROR", "Record t-0-0 cannot be read: ZeroDivisionError") in process.logged
+
+
 async def test_a_missing_schema_is_fetched_and_one_that_cannot_be_had_is_tried_again() -> None:
     there = False
     http = FakeHttp(lambda _: {"schema": '"long"'} if there else (503, "busy"))

@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from connectors.kafka import _membership
 from connectors.kafka._partition import Partition
 from gateway.sdk import Event, Outcome
 from gateway.testing.inbound import published
@@ -47,19 +48,19 @@ def late(tmp_path: Path) -> Iterator[Broker]:
 async def test_a_broker_that_is_down_at_the_start_or_later_is_tried_until_it_is_there(
     late: Broker, consume: Consume
 ) -> None:
-    async with consume("orders", address=late.address) as run:
+    async with consume("orders", address=late.address, **QUICK) as run:
         await run.until(lambda: run.health.status == "DOWN", "health DOWN")
         assert "Connect call failed" in (run.health.error_message or "") or "refused" in (
             run.health.error_message or ""
         )
-        late.start()
+        await asyncio.to_thread(late.start)
         await with_topic(late, "orders", 0, 30)
         await run.received(30, timeout=20)
         await run.until(lambda: run.health.status == "UP", "health UP")
-        late.kill()
+        await asyncio.to_thread(late.kill)
         await run.until(lambda: run.health.status == "DOWN", "health DOWN", timeout=15)
         assert late.address in (run.health.error_message or "")
-        late.start()
+        await asyncio.to_thread(late.start)
         await with_topic(late, "orders", 30, 60)
         await run.received(60, timeout=20)
         await run.until(lambda: run.health.status == "UP", "health UP", timeout=15)
@@ -89,6 +90,22 @@ async def test_a_connection_that_goes_silent_is_noticed_and_made_anew(
         assert proxy.freeze() > 0
         await kafka.send(topic, *map(str, range(20, 40)))
         await run.until(lambda: set(numbers(run)) == set(range(40)), "the rest", timeout=20)
+
+
+async def test_a_connection_that_is_lost_for_long_is_made_anew_and_work_under_way_counts(
+    kafka: Kafka, proxy: FaultProxy, consume: Consume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_membership, "LOST_SECONDS", 1.0)
+    topic = await kafka.topic(1)
+    async with consume(topic, address=f"127.0.0.1:{proxy.port}", delay=3.0, **QUICK) as run:
+        await kafka.send(topic, "1", "2", "3")
+        await run.until(lambda: run.under_way == 3, "3 records under way")
+        await proxy.refuse()
+        proxy.reset()
+        await run.until(lambda: "for 1 s" in (run.health.error_message or ""), "the end of the connection", timeout=15)
+        await proxy.accept()
+        await kafka.until_committed(f"group-{topic}", topic, {0: 3}, 15)
+        assert sorted(numbers(run)) == [1, 2, 3]
 
 
 async def test_a_missing_topic_is_named_and_read_once_it_is_there(kafka: Kafka, consume: Consume) -> None:
@@ -192,6 +209,32 @@ async def test_what_a_stopped_member_has_not_done_is_done_by_the_next(kafka: Kaf
         assert numbers(second) == [3, 4]
 
 
+async def test_a_member_that_was_cut_off_takes_back_nothing_of_what_another_has_done(
+    kafka: Kafka, proxy: FaultProxy, consume: Consume
+) -> None:
+    topic = await kafka.topic(1)
+    address = f"127.0.0.1:{proxy.port}"
+    quick = {
+        "additionalProperties": '={"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "request.timeout.ms": 1000}'
+    }
+    async with consume(topic, address=address, delay=4.0, maxInFlight="4", **quick) as cut_off:
+        await kafka.send(topic, *map(str, range(8)), key="k")
+        await cut_off.until(lambda: cut_off.under_way == 1, "a record under way")
+        proxy.black_hole()
+        async with consume(topic, **quick) as other:
+            await other.received(8, timeout=15)
+            await kafka.until_committed(f"group-{topic}", topic, {0: 8})
+            proxy.heal()
+            await cut_off.received(1, timeout=10)  # too late
+            await until(lambda: _members(kafka, topic, 2), "both members", 15)
+            await kafka.send(topic, "8", key="k")
+            await kafka.until_committed(f"group-{topic}", topic, {0: 9}, 15)
+            await asyncio.sleep(0.5)
+            assert await kafka.committed(f"group-{topic}", topic) == {0: 9}
+            assert numbers(other)[:8] == list(range(8))
+            assert len(cut_off.events) <= 2
+
+
 # ---- slow work -------------------------------------------------------------------------------------------------------
 
 
@@ -212,7 +255,7 @@ async def test_records_of_a_full_partition_wait_at_the_broker(kafka: Kafka, cons
     async with consume(topic, maxInFlight="2", delay=2.0) as run:
         await run.until(lambda: run.under_way == 2, "2 records under way")
         await asyncio.sleep(0.5)
-        (held,) = (each for each in gc.get_objects() if isinstance(each, Partition) and not each.fenced)
+        (held,) = (each for each in gc.get_objects() if isinstance(each, Partition) and each.under_way == 2)
         assert 2 <= held.open < 40
         assert run.most == 2
 
