@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ def main() -> None:
     options.add_argument("--build", action="store_true", help="builds and measures nothing")
     options.add_argument("--out", type=Path, help="a file that the figures are added to")
     given = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
     for missing in build():
         print(f"left out: {missing}", file=sys.stderr)
     print(f"built in {BUILD}", file=sys.stderr)
