@@ -21,7 +21,7 @@ from connectors.kafka._handling import Handling, pause
 from connectors.kafka._partition import Partition
 from gateway import InboundContext
 
-LONGEST_RECONNECT: Final = 8.0
+LONGEST_RECONNECT: Final = 4.0
 COMMIT_PAUSE: Final = 0.25  # at least between two commits
 COMMIT_SECONDS: Final = 5.0
 REVOKE_SECONDS: Final = 5.0  # for records under way, before the partitions go
