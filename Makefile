@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check mutants accept
+.PHONY: install demo test check mutants accept bench
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml deploy/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,3 +33,6 @@ mutants: install # for each promise: a patch that breaks it, and its test goes r
 accept: install # the black-box suites against the test engine and a real Kafka
 	cd tests && PATH="$(abspath $(BIN)):$$PATH" ENGINE_RUN="$(CURDIR)/tests/real/engine/run" python -m accept outbound --command "exec gateway run"
 	cd tests && PATH="$(abspath $(BIN)):$$PATH" ENGINE_RUN="$(CURDIR)/tests/real/engine/run" python -m accept.inbound --command "exec gateway run"
+
+bench: install # the gateway beside other runtimes: one table; about 25 minutes, see tests/bench/README.md
+	$(BIN)/python -m tests.bench
