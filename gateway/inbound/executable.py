@@ -371,6 +371,12 @@ class Executable:
             self._again.clear()
             try:
                 await self._run()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # A library's own cancelled task came out of it: nobody has cancelled this.
+                self._failed(sdk.ConnectorException("The connector was cancelled from within"))
             except Exception as e:
                 self._failed(e)
             if self._environment.now() - began > _STEADY_SECONDS:

@@ -93,6 +93,18 @@ async def test_a_connector_that_ends_by_itself_is_down_and_started_again() -> No
         assert "ended by itself" in (run.health.error_message or "")
 
 
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure() -> None:
+    @inbound_connector("Cancelled", type="test:cancelled:1")
+    async def cancelled(source: InboundContext) -> None:
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel()
+        await inner
+
+    async with run_inbound(cancelled, {}) as run:
+        await run.until(lambda: run.state is State.FAILED, "failure")
+        assert "cancelled from within" in (run.health.error_message or "")
+
+
 async def test_stopping_lets_events_under_way_finish() -> None:
     async with run_inbound(counter, {"count": "4"}, delay=0.2) as run:
         await run.until(lambda: run.under_way == 4, "four events under way")
