@@ -196,13 +196,18 @@ class Supervisor:
 
     def _begin(self, group: Group, before: Executable | None) -> None:
         first = group.first
-        executable = Executable(
-            group,
-            self._connectors.get(first.type),
-            self._environment,
-            self._meters(first.type, first.template_id, first.template_version),
-            activity=before.activity if before else None,
-        )
+        try:
+            executable = Executable(
+                group,
+                self._connectors.get(first.type),
+                self._environment,
+                self._meters(first.type, first.template_id, first.template_version),
+                activity=before.activity if before else None,
+            )
+        except Exception:  # a fault of our own: the others have to go on
+            log.exception("a connector cannot be started: the next tick tries again", type=first.type)
+            self.executables.pop(group.executable_id, None)
+            return
         self.executables[group.executable_id] = executable
         executable.start()
 

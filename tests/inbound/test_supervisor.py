@@ -181,8 +181,15 @@ async def test_changes_that_only_the_correlation_reads_are_taken_over_in_place()
 async def test_changed_elements_that_cannot_be_taken_over_are_not() -> None:
     async with rigged() as rig:
         await rig.deploy(an("a"), an("b", element="other"))
-        await rig.deploy(an("a", version=2, activationCondition="broken"), an("b", element="other"))
-        assert "b" in rig.topics
+        await rig.deploy(
+            an("a", version=2, activationCondition="broken"),
+            an("b", version=2, element="other"),
+            an("c", element="third"),
+        )
+        assert rig.topics == ["b", "c"], "its neighbours go on, and new ones start"
+        assert [e.version for e in rig.executable("b").elements] == [2]
+        await rig.deploy(an("a", version=3), an("b", version=2, element="other"), an("c", element="third"))
+        assert rig.topics == ["a", "b", "c"]
 
 
 async def test_a_changed_property_starts_another_executable() -> None:
