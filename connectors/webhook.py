@@ -149,6 +149,8 @@ class WebhookSettings(BaseModel):
 async def webhook(settings: WebhookSettings, request: WebhookRequest, source: InboundContext) -> WebhookResponse:
     """In the order of the original: verification, method, signature, authorization, event, answer."""
     inbound = settings.inbound
+    if inbound.verificationExpression is not None:
+        await request.prepared()
     challenged = _challenged(inbound, source, request)
     if challenged is not None:
         return challenged
@@ -218,6 +220,7 @@ async def _unrepeated(inbound: Inbound, source: InboundContext, request: Webhook
 
 
 async def _received(inbound: Inbound, source: InboundContext, request: WebhookRequest) -> WebhookResponse:
+    await request.prepared()
     event: dict[str, Any] = {"request": {**_seen(request), "body": request.body}, "connectorData": {}, "documents": []}
     if inbound._schema is not None:
         inbound._schema.check(request.body)

@@ -205,7 +205,8 @@ async def running(
     threads = ThreadPoolExecutor(settings.jobs.sync_threads, thread_name_prefix=_THREADS)
     async with http or HttpClient(_http_settings(settings)) as client:
         documents = Documents(EngineStore(engine), client.download)
-        known = secrets.Secrets(secret_providers(settings) if providers is None else providers, masker)
+        sources = secret_providers(settings) if providers is None else providers
+        known = secrets.Secrets(sources, masker)
         intrinsics = Intrinsics(documents, client, _plugins(INTRINSIC_FUNCTIONS))
         environment = Environment(
             http=client,
@@ -235,6 +236,9 @@ async def running(
             )
             flow = _event_flow(settings, engine, inbound, client, documents, binding, masker, metrics, health)
             ready.pending.add("import")
+            for source in sources:
+                if (watch := getattr(source, "watch", None)) is not None:
+                    watch(flow.supervisor.hasten)
         runtime = Runtime(settings, engine, [*registered, *inbound], outbound, flow, health, metrics, masker)
         watchdog = Watchdog(lambda task: dict(describe(outbound)(task)))
         async with _served(runtime, host) as port:

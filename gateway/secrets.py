@@ -50,7 +50,11 @@ class SecretUnavailable(Exception):  # noqa: N818 - reads as what it is
 
 
 class SecretProvider(Protocol):
-    """A source of secrets. Called for each job that names one: cache what is expensive."""
+    """A source of secrets. Called for each job that names one: cache what is expensive.
+
+    One that knows when its secrets change may also have `watch(changed: Callable[[], None]) -> None`: calling `changed`, in the
+    event loop, makes inbound connectors that wait after a failure try again at once.
+    """
 
     async def get_secret(self, name: str, context: SecretContext) -> str | None:
         """The value, None when this provider does not have it. Whatever it raises fails the job, with a retry less."""

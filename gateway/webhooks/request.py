@@ -1,6 +1,8 @@
 """A webhook request as a connector sees it: raw, as it came, and what stands in it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,7 @@ from gateway.webhooks.refusals import WebhookRefused
 __all__ = ["Part", "WebhookRefused", "WebhookRequest"]
 
 _UNREAD: Any = object()
+_LARGE = 256 * 1024  # bytes: reading as many may take tens of milliseconds
 
 
 @dataclass(slots=True)
@@ -27,6 +30,7 @@ class WebhookRequest:
     raw: bytes
     query: str = ""
     _body: Any = field(default=_UNREAD, init=False, repr=False, compare=False)
+    _refusal: WebhookRefused | None = field(default=None, init=False, repr=False, compare=False)
     _parts: Sequence[Part] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -37,9 +41,21 @@ class WebhookRequest:
     @property
     def body(self) -> Any:
         """What the body says, read once, by the content type: see `gateway.webhooks.bodies`. Raises WebhookRefused (400, 415)."""
+        if self._refusal is not None:
+            raise self._refusal
         if self._body is _UNREAD:
-            self._body = read_body(self.headers.get("content-type", ""), self.raw)
+            try:
+                self._body = read_body(self.headers.get("content-type", ""), self.raw)
+            except WebhookRefused as e:
+                self._refusal = e
+                raise
         return self._body
+
+    async def prepared(self) -> None:
+        """Reads a large body away from the event loop, so that `body` is there at once. What is wrong with it shows there."""
+        if len(self.raw) > _LARGE and self._body is _UNREAD:
+            with suppress(WebhookRefused):
+                await asyncio.to_thread(lambda: self.body)
 
     @property
     def parts(self) -> Sequence[Part]:

@@ -12,14 +12,17 @@ from gateway.engine import Engine
 from gateway.observe import Metrics
 from gateway.registry import Registered, RegisteredInbound
 from gateway.sdk import InboundConnector, OutboundConnector
-from gateway.secrets import MapSecrets, Masker
+from gateway.secrets import MapSecrets, Masker, SecretProvider
 
 SECRETS = {"TOKEN": "s3cr3t-of-the-flow", "QUOTED": 'a "quoted"\nline'}
 
 
 @asynccontextmanager
 async def gateway(
-    engine: Engine, *connectors: OutboundConnector | InboundConnector, **environment: str
+    engine: Engine,
+    *connectors: OutboundConnector | InboundConnector,
+    secrets: SecretProvider | None = None,
+    **environment: str,
 ) -> AsyncIterator[Runtime]:
     """The gateway over an engine with these connectors; inbound ones are looked for all the time."""
     given = {"SERVER_PORT": "0", "GATEWAY_SHUTDOWN_GRACE": "2s", "CAMUNDA_CONNECTOR_POLLING_INTERVAL": "100"}
@@ -31,7 +34,7 @@ async def gateway(
         [RegisteredInbound(c, True) for c in connectors if isinstance(c, InboundConnector)],
         masker=Masker(),
         metrics=Metrics(),
-        providers=[MapSecrets(SECRETS)],
+        providers=[secrets or MapSecrets(SECRETS)],
         host="127.0.0.1",
     ) as runtime:
         yield runtime

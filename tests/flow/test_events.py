@@ -1,6 +1,7 @@
 """The event flow end to end: an event outside, a connector, a process; the same on the embedded engine and on the test engine."""
 
 import asyncio
+import base64
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +19,7 @@ from gateway.app import Runtime
 from gateway.engine import Engine, Resource
 from gateway.inbound.executable import State
 from gateway.sdk import InboundContext, inbound_connector
+from gateway.secrets import MapSecrets
 from tests.flow.rig import Target, gateway
 
 WEBHOOK = "io.camunda:webhook:1"
@@ -290,3 +292,46 @@ async def test_an_author_s_connector_starts_instances_that_an_outbound_one_works
 
         await eventually(all_ended, "three completed instances")
     assert sorted(path for _, path, _, _ in target.requests) == ["/tick/0", "/tick/1", "/tick/2"]
+
+
+class ChangingSecrets(MapSecrets):
+    """Secrets that say when they change."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.values = values
+        self.changed: Callable[[], None] = lambda: None
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def set(self, name: str, value: str) -> None:
+        self.values[name] = value
+        self.changed()
+
+
+async def test_a_webhook_whose_secret_comes_late_works_as_soon_as_it_is_there(engine: Engine) -> None:
+    pid, secrets = name(), ChangingSecrets({})
+    given = {
+        "inbound.type": WEBHOOK,
+        "inbound.context": pid,
+        "inbound.auth.type": "BASIC",
+        "inbound.auth.username": "me",
+        "inbound.auth.password": "{{secrets.LATE}}",
+    }
+    await engine.deploy([Resource("a.bpmn", started_by(pid, **given))])
+    async with gateway(engine, webhook, secrets=secrets) as runtime, aiohttp.ClientSession() as session:
+        flow = runtime.inbound
+        assert flow is not None
+
+        def failures() -> int:
+            found = [e for e in flow.supervisor.executables.values() if e.group.first.bpmn_process_id == pid]
+            return sum(e.statistics.failures for e in found)
+
+        await until(lambda: failures() >= 3, "failures")  # the next attempt by itself is seconds away
+        secrets.set("LATE", "s3cret-that-came-late")
+        await asyncio.wait_for(active(runtime, pid), 1)
+        credentials = base64.b64encode(b"me:s3cret-that-came-late").decode()
+        headers = {"Authorization": f"Basic {credentials}"}
+        async with session.post(f"http://127.0.0.1:{runtime.port}/inbound/{pid}", json={}, headers=headers) as answer:
+            assert answer.status == 200

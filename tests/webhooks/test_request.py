@@ -1,5 +1,7 @@
 """A request: what stands in it is read once, and only when it is asked for."""
 
+import time
+
 import pytest
 
 from gateway import webhooks
@@ -48,3 +50,26 @@ def test_every_public_name_can_be_had() -> None:
     assert all(getattr(webhooks, name) is not None for name in webhooks.__all__)
     with pytest.raises(AttributeError, match="nothing_like_it"):
         webhooks.nothing_like_it  # noqa: B018
+
+
+# ---- large bodies --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_large_body_is_read_away_from_the_event_loop() -> None:
+    asked = a_request(b"[" + b"1.50," * 100_000 + b"1]", content_type="application/json")
+    await asked.prepared()
+    began = time.perf_counter()
+    assert len(asked.body) == 100_001
+    assert time.perf_counter() - began < 0.005
+
+
+@pytest.mark.parametrize("size", [10, 400_000])
+async def test_what_is_wrong_with_a_body_shows_where_it_is_used_and_is_found_once(size: int) -> None:
+    asked = a_request(b"[" * size, content_type="application/json")
+    await asked.prepared()
+    with pytest.raises(WebhookRefused) as first:
+        _ = asked.body
+    with pytest.raises(WebhookRefused) as second:
+        _ = asked.body
+    assert first.value is second.value
+    assert first.value.status == 400
