@@ -6,6 +6,7 @@ embedded engine.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -53,6 +54,9 @@ INTRINSIC_FUNCTIONS = "connector_gateway.intrinsic_functions"
 _THREADS = "connector"  # how the threads of plain functions are named
 
 _T = TypeVar("_T")
+
+# Jobs and events make few cycles and many objects: with Python's own thresholds up to a fifth of the time goes into looking for some.
+_GC_THRESHOLDS = (50_000, 20, 100)
 
 
 @dataclass(slots=True)
@@ -122,6 +126,7 @@ async def _run(settings: Settings, named: Sequence[str], masker: secrets.Masker,
     stop = stop_signal()
     outbound, inbound = outbound_connectors(settings, named), inbound_connectors(settings, named)
     engine = await connect(settings.connection())
+    gc.set_threshold(*_GC_THRESHOLDS)
     try:
         async with running(settings, engine, outbound, inbound, masker=masker, metrics=metrics) as runtime:
             _banner(runtime)

@@ -14,8 +14,8 @@ from typing import Any, Self
 import orjson
 
 # Digits that a double cannot carry, or whose spelling it would change: a fraction that ends in 0 or begins with 0000, an
-# exponent, more than 15 digits.
-_DELICATE = re.compile(r"\d(?:\.(?:0{4}|\d*0(?!\d))|[eE][+-]?\d|[\d.]{16})")
+# exponent, more than 15 digits. A further dot says that it is no number, but an address or a version within a text.
+_DELICATE = re.compile(r"[0-9](?:\.(?:0{4}|[0-9]*0(?![0-9.]))|[eE][+-]?[0-9]|[0-9.]{16})")
 
 _MAX_DEPTH = 1000  # levels: about what orjson takes
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)

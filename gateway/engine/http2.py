@@ -567,8 +567,10 @@ def _moves_table(block: bytes) -> bool:
         else:  # without indexing, never indexed
             index = first & 0x0F
             at += 1
-            if index == 15:
-                return True  # an index of several bytes: rare, and not worth the care
+            if index == 15:  # the index goes on in a second byte; the static table ends at 15 + 46
+                if at >= size or block[at] > 46:
+                    return True
+                at += 1
             for _ in range(1 if index else 2):
                 if at >= size:
                     return True

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import regex
@@ -111,6 +112,7 @@ class EgressPolicy:
                 raise EgressDenied(str(e)) from None
 
 
+@lru_cache(1024)
 def canonical_address(host: str) -> str | None:
     """The address that a literal stands for, also in its decimal, octal, hexadecimal and short forms; None for a name."""
     host = host.strip("[]")

@@ -1,5 +1,6 @@
 """What an executable tells of itself: its health and the last things that happened ("Inbound connectors: activity log")."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from gateway.admin import Activity, HealthState
 from gateway.sdk.inbound import Severity, Status
 
 log = structlog.get_logger(__name__)
+_logger = logging.getLogger(__name__)  # says what is heard at no cost
 
 _REPEATED_SECONDS = 5.0
 _LEVELS: Mapping[Severity, str] = {"DEBUG": "debug", "INFO": "debug", "WARNING": "warning", "ERROR": "warning"}
@@ -59,7 +61,8 @@ class ActivityLog:
         self._entries.append(Activity(severity, tag, self._now(), message, data, health))
         if _LEVELS[severity] == "warning" and self._repeats(tag, message):
             return
-        getattr(log, _LEVELS[severity])(message, tag=tag, source=source, **self._names)
+        if _LEVELS[severity] == "warning" or _logger.isEnabledFor(logging.DEBUG):
+            getattr(log, _LEVELS[severity])(message, tag=tag, source=source, **self._names)
 
     def report(self, status: Status, *, error: BaseException | str | None, details: Mapping[str, Any] | None) -> None:
         """The health, and an entry when it is another one."""

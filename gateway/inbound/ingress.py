@@ -311,17 +311,23 @@ class Ingress:
             return
         _continue(request)
         try:
+            if request.content.is_eof():  # all of it came with the head
+                self._take(request.content.read_nowait(), into)
+                return
             async with asyncio.timeout(self._limits.body_seconds):
                 async for chunk in request.content.iter_any():
-                    if len(into) + len(chunk) > self._limits.max_body:
-                        raise _Answered(self._too_large())
-                    if not self._buffered.take_nowait(len(chunk)):
-                        raise _busy("too many bytes under way")
-                    into += chunk
+                    self._take(chunk, into)
         except TimeoutError:
             raise _Answered(_plain(408, "the body did not come in time")) from None
         except (web.RequestPayloadError, ConnectionError):
             raise _Answered(_plain(400, "the body came to no proper end")) from None
+
+    def _take(self, chunk: bytes, into: bytearray) -> None:
+        if len(into) + len(chunk) > self._limits.max_body:
+            raise _Answered(self._too_large())
+        if not self._buffered.take_nowait(len(chunk)):
+            raise _busy("too many bytes under way")
+        into += chunk
 
     def _webhook_request(self, request: web.Request, raw: bytes) -> WebhookRequest:
         target = _readable(request.raw_path)

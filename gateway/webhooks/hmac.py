@@ -108,6 +108,7 @@ class HmacSignature:
         self._keys = [secret.encode() for secret in secrets]
         self._header = header.strip().lower()
         self._digest = _DIGESTS[algorithm]
+        self._size = hashlib.new(self._digest).digest_size
         self._scopes = wanted - {"timestamp"}
         self._timestamp_header: str | None = None
         if "timestamp" in wanted:
@@ -146,13 +147,11 @@ class HmacSignature:
         value = request.headers.get(self._header)
         if not value:
             raise invalid_signature(f"The header {self._header} is missing")
-        claims = _claims(value, hashlib.new(self._digest).digest_size)
+        claims = _claims(value, self._size)
         for content in self._contents(request) if claims else ():
+            whole = content[0] if len(content) == 1 else b"".join(content)
             for key in self._keys:
-                mac = hmac.new(key, digestmod=self._digest)
-                for piece in content:
-                    mac.update(piece)
-                made = mac.digest()
+                made = hmac.digest(key, whole, self._digest)
                 if any(hmac.compare_digest(made, claim) for claim in claims):
                     return content
         return None
