@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.engine import DeadlineExceeded, EngineError, EngineFailure, NotFound, ResourceExhausted, Unavailable
-from gateway.engine.http2 import PREFACE, Http2Connection, encode_headers
+from gateway.engine.http2 import PREFACE, Http2Connection, _moves_table, encode_headers
 from gateway.engine.lean import LeanTransport, split_target
 from gateway.engine.transport import ChannelSettings, Liveness
 
@@ -488,3 +488,19 @@ def test_targets_are_split(target: str, parts: tuple[str, int]) -> None:
 
 async def test_a_connection_must_not_be_used_before_it_is_made() -> None:
     assert not Http2Connection().usable
+
+
+@pytest.mark.parametrize(
+    ("encoded", "moves"),
+    [
+        (b"\x88\x0f\x10\x10application/grpc", False),  # content-type by its static index, of two bytes
+        (b"\x88\x0f\x2f\x01x", True),  # an index beyond the static table
+        (b"\x0f", True),
+        (b"\xbe", True),
+        (b"\x40\x01a\x01b", True),
+        (b"\x20\x88", True),
+        (b"\x00\x01a\x01b\x88", False),
+    ],
+)
+def test_only_blocks_that_mean_the_same_each_time_are_kept_decoded(encoded: bytes, moves: bool) -> None:
+    assert _moves_table(encoded) is moves
