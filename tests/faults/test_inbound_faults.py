@@ -98,9 +98,9 @@ async def test_row_24_connections_that_break_under_load_cost_no_event_and_make_n
         assert await numbers(engine, "broken") == Counter(range(150))
 
 
-async def _until_taken(posts: Sender, path: str, ns: range) -> "Counter[int]":
+async def _until_taken(posts: Sender, path: str, ns: range, statuses: "Counter[int] | None" = None) -> "Counter[int]":
     """Sends each number until it is answered with 2xx, as a good sender does; how often each status came."""
-    statuses: Counter[int] = Counter()
+    statuses = Counter() if statuses is None else statuses
     places = asyncio.Semaphore(10)
 
     async def one(n: int) -> None:
@@ -167,13 +167,14 @@ async def test_a_request_that_the_engine_never_answers_does_not_keep_the_process
 async def test_a_gateway_killed_amid_webhooks_doubles_none_that_has_a_message_id(engine: EngineProcess) -> None:
     await deploy(engine, starting("killed", hook("killed", BY_ID), by_message=True))
     async with events_at_work(engine) as (gateway, posts):
-        sending = asyncio.create_task(_until_taken(posts, "killed", range(400)))
-        for _ in range(2):
-            await asyncio.sleep(0.3)
+        statuses: Counter[int] = Counter()
+        sending = asyncio.create_task(_until_taken(posts, "killed", range(400), statuses))
+        for answered in (50, 150):
+            await until(lambda answered=answered: statuses[200] >= answered, 20)
             await gateway.kill()
             assert not sending.done(), "the kill came in the middle"
             await gateway.start()
-        statuses = await asyncio.wait_for(sending, 30)
+        await asyncio.wait_for(sending, 30)
         assert statuses[200] == 400
         again = await posts.each("killed", range(0, 400, 10))  # a sender that never saw its answer
         assert {answer.status for answer in again} == {200}
@@ -356,7 +357,9 @@ async def test_row_30_200_slow_senders_are_closed_at_the_cap_and_others_served(
         assert sent > 20
         for closed in (bodies, heads):
             ended = await asyncio.wait_for(asyncio.gather(*closed), 15)
-            assert {answer.partition(b"\r\n")[0] for answer, _ in ended} == {b"HTTP/1.1 408 Request Timeout"}
+            lines = Counter(answer.partition(b"\r\n")[0] for answer, _ in ended)
+            assert lines.keys() <= {b"HTTP/1.1 408 Request Timeout", b""}, "who sends on may lose the answer"
+            assert lines[b"HTTP/1.1 408 Request Timeout"] > 50
             record_property("closed after", max(seconds for _, seconds in ended))
         assert max(task.result()[1] for task in bodies) < 2 + 2 + 2, "the cap, and a moment to read the answer"
         assert (await posts.post("slow", {"n": sent})).status == 200
