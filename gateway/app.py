@@ -29,17 +29,10 @@ from gateway.config import ConfigurationError, Settings
 from gateway.documents import Documents, EngineStore
 from gateway.engine import Engine, EngineError
 from gateway.engine.cluster import connect
+from gateway.event_flow import EventFlow, Shared, event_flow, path_scope
 from gateway.http_client import EgressPolicy, HttpClient, HttpSettings
-from gateway.inbound.correlation import Correlator
-from gateway.inbound.discovery import Discovery, check_tenants
-from gateway.inbound.executable import Environment as InboundEnvironment
-from gateway.inbound.ingress import Ingress, IngressLimits, Paths
-from gateway.inbound.memory import Memory
-from gateway.inbound.properties import Properties
-from gateway.inbound.status import InboundStatus
-from gateway.inbound.supervisor import Options, Supervisor
+from gateway.inbound.discovery import check_tenants
 from gateway.intrinsic import Intrinsics
-from gateway.limits import Permits
 from gateway.observe import Metrics, configure_logging
 from gateway.outbound.handler import Environment
 from gateway.outbound.runtime import Outbound, describe
@@ -67,29 +60,11 @@ class Runtime:
     engine: Engine
     connectors: Sequence[Registered | RegisteredInbound]
     outbound: Outbound
-    inbound: "EventFlow | None"
+    inbound: EventFlow | None
     health: Health
     metrics: Metrics
     masker: secrets.Masker
     port: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EventFlow:
-    """The parts of the event flow."""
-
-    discovery: Discovery
-    supervisor: Supervisor
-    status: InboundStatus
-    ingress: Ingress | None
-
-    async def drain(self, grace: float) -> None:
-        """Takes nothing more, and lets what is under way finish, within `grace` seconds and two more."""
-        stopping = asyncio.create_task(self.supervisor.stop(grace))
-        if self.ingress is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.ingress.drain(), grace)
-        await stopping
 
 
 def run(settings: Settings, *, connectors: Sequence[str] = ()) -> int:
@@ -211,60 +186,74 @@ async def running(
     async with http or HttpClient(_http_settings(settings)) as client:
         documents = Documents(EngineStore(engine), client.download)
         sources = secret_providers(settings) if providers is None else providers
-        known = secrets.Secrets(sources, masker)
         intrinsics = Intrinsics(documents, client, _plugins(INTRINSIC_FUNCTIONS))
-        environment = Environment(
-            http=client,
-            documents=documents,
-            secrets=known,
-            secret_filter=_secret_filter(settings, engine),
-            intrinsics=intrinsics,
-            threads=threads,
-            now=time.monotonic,
-        )
-        outbound = Outbound(
-            engine,
-            registered,
-            environment,
-            worker_settings=lambda c: settings.worker(
-                c.type, c.timeout_ms, input_variables=c.connector.input_variables
-            ),
-            metrics=metrics,
-            max_in_flight=settings.jobs.max_in_flight,
-            max_run=settings.jobs.max_run_time.total_seconds(),
-        )
-        ready = _Readiness(health, {"engine"})
+        shared = Shared(engine, client, documents, secrets.Secrets(sources, masker), intrinsics, masker)
+        outbound = _outbound(settings, registered, shared, threads, metrics)
         flow = None
         if settings.connector.polling.enabled:
-            binding = Properties(
-                known, engine, intrinsics=intrinsics, physical_tenant_id=settings.client.physical_tenant_id
-            )
-            flow = _event_flow(settings, engine, inbound, client, documents, binding, masker, metrics, health)
-            ready.pending.add("import")
+            flow = event_flow(settings, inbound, shared, metrics, health)
             for source in sources:
                 if (watch := getattr(source, "watch", None)) is not None:
                     watch(flow.supervisor.hasten)
         runtime = Runtime(settings, engine, [*registered, *inbound], outbound, flow, health, metrics, masker)
-        watchdog = Watchdog(lambda task: dict(describe(outbound)(task)))
         async with _served(runtime, host) as port:
             runtime.port = port
-            watchdog.start()
-            await outbound.start()
-            looks = [asyncio.create_task(_look_at_engine(engine, health, lambda: _reached(runtime, ready)))]
-            if flow is not None:
-                flow.supervisor.start()
-                looks.append(asyncio.create_task(ready.after(flow.supervisor.ready, "import")))
             try:
-                yield runtime
+                async with _at_work(runtime):
+                    yield runtime
             finally:
-                health.stopping = True
-                grace = settings.gateway.shutdown.grace.total_seconds()
-                await asyncio.gather(outbound.drain(grace), *([flow.drain(grace)] if flow else []))
-                for look in looks:
-                    look.cancel()
-                await asyncio.wait(looks)
-                watchdog.stop()
                 threads.shutdown(wait=False, cancel_futures=True)
+
+
+@asynccontextmanager
+async def _at_work(runtime: Runtime) -> AsyncIterator[None]:
+    """Both flows at work while the block runs; then they are drained."""
+    outbound, flow, health = runtime.outbound, runtime.inbound, runtime.health
+    watchdog = Watchdog(lambda task: dict(describe(outbound)(task)))
+    watchdog.start()
+    await outbound.start()
+    ready = _Readiness(health, "engine", *(["import"] if flow is not None else []))
+    looks = [asyncio.create_task(_look_at_engine(runtime.engine, health, lambda: _reached(runtime, ready)))]
+    if flow is not None:
+        flow.supervisor.start()
+        looks.append(asyncio.create_task(ready.after(flow.supervisor.ready, "import")))
+    try:
+        yield
+    finally:
+        health.stopping = True
+        grace = runtime.settings.gateway.shutdown.grace.total_seconds()
+        await asyncio.gather(outbound.drain(grace), *([flow.drain(grace)] if flow is not None else []))
+        for look in looks:
+            look.cancel()
+        await asyncio.wait(looks)
+        watchdog.stop()
+
+
+def _outbound(
+    settings: Settings,
+    registered: Sequence[Registered],
+    shared: Shared,
+    threads: ThreadPoolExecutor,
+    metrics: Metrics,
+) -> Outbound:
+    environment = Environment(
+        http=shared.http,
+        documents=shared.documents,
+        secrets=shared.secrets,
+        secret_filter=_secret_filter(settings, shared.engine),
+        intrinsics=shared.intrinsics,
+        threads=threads,
+        now=time.monotonic,
+    )
+    return Outbound(
+        shared.engine,
+        registered,
+        environment,
+        worker_settings=lambda c: settings.worker(c.type, c.timeout_ms, input_variables=c.connector.input_variables),
+        metrics=metrics,
+        max_in_flight=settings.jobs.max_in_flight,
+        max_run=settings.jobs.max_run_time.total_seconds(),
+    )
 
 
 @asynccontextmanager
@@ -302,7 +291,7 @@ def _sources(runtime: Runtime) -> Sources:
         inbound=runtime.inbound.status if runtime.inbound is not None else NoInbound(),
         brokers=brokers,
         replicas=replicas,
-        scoped_paths=_path_scope(settings) is not None,
+        scoped_paths=path_scope(settings) is not None,
         mask=runtime.masker,
     )
 
@@ -310,14 +299,14 @@ def _sources(runtime: Runtime) -> Sources:
 class _Readiness:
     """Sets `health.ready` once all that must be known first is known."""
 
-    def __init__(self, health: Health, pending: set[str]) -> None:
-        self.health = health
-        self.pending = pending
+    def __init__(self, health: Health, *pending: str) -> None:
+        self._health = health
+        self._pending = set(pending)
 
     def done(self, name: str) -> None:
-        self.pending.discard(name)
-        if not self.pending:
-            self.health.ready = True
+        self._pending.discard(name)
+        if not self._pending:
+            self._health.ready = True
 
     async def after(self, event: asyncio.Event, name: str) -> None:
         await event.wait()
@@ -359,101 +348,6 @@ async def _check_tenants(runtime: Runtime) -> None:
     with contextlib.suppress(EngineError):
         for warning in await check_tenants(runtime.engine, wanted):
             log.warning(warning)
-
-
-# ---- the event flow --------------------------------------------------------------------------------------------------
-
-
-def _path_scope(settings: Settings) -> str | None:
-    """The first segment of webhooks' paths where they have three."""
-    scoped = settings.connector.webhook.append_physical_tenant_and_tenant_to_path
-    return (settings.client.physical_tenant_id or "default") if scoped else None
-
-
-def _event_flow(
-    settings: Settings,
-    engine: Engine,
-    registered: Sequence[RegisteredInbound],
-    http: HttpClient,
-    documents: Documents,
-    binding: Properties,
-    masker: secrets.Masker,
-    metrics: Metrics,
-    health: Health,
-) -> EventFlow:
-    connector, limits = settings.connector, settings.gateway.webhook
-    webhooks = connector.webhook.enabled
-    paths = Paths(_path_scope(settings)) if webhooks else None
-    ttl_ms = int(connector.inbound.message.ttl.total_seconds() * 1000)
-    result_timeout_ms = int(settings.client.request_timeout.total_seconds() * 1000)
-    cache = connector.inbound.process_definition_cache
-    discovery = Discovery(
-        engine,
-        page_size=connector.process_definition_search.page_size,
-        active_versions=connector.polling.active_versions_enabled,
-        cache_size=max(0, cache.max_size) if cache.enabled else 0,
-    )
-    environment = InboundEnvironment(
-        engine=engine,
-        http=http,
-        documents=documents,
-        binding=binding,
-        correlation=lambda elements: Correlator(
-            elements,
-            engine=engine,
-            documents=documents,
-            default_ttl_ms=ttl_ms,
-            result_timeout_ms=result_timeout_ms,
-        ),
-        permits=Permits(settings.gateway.inbound.max_in_flight),
-        memory=Memory(time.monotonic),
-        paths=paths,
-        mask=masker,
-        log_size=connector.inbound.log.size,
-    )
-
-    def imported(error: Exception | None) -> None:
-        error = error or discovery.last_error
-        health.set("processDefinitionImport", error is None, {"operateEnabled": True})
-
-    supervisor = Supervisor(
-        discovery,
-        {one.type: one.connector for one in registered if one.enabled},
-        environment,
-        Options(
-            interval=connector.polling.interval.total_seconds(),
-            initial_delay=connector.polling.initial_delay.total_seconds(),
-            all_or_nothing=settings.gateway.inbound.activation == "all-or-nothing",
-            deduplication_format=connector.inbound.deduplication_format,
-            physical_tenant_id=settings.client.physical_tenant_id or "default",
-        ),
-        meters=metrics.inbound,
-        imported=imported,
-    )
-    ingress = None
-    if paths is not None:
-        ingress = Ingress(
-            paths,
-            IngressLimits(
-                max_body=limits.max_body_size,
-                body_seconds=limits.body_timeout.total_seconds(),
-                max_in_flight=limits.max_in_flight,
-                max_buffered=limits.max_buffered,
-                max_per_path=limits.max_in_flight_per_path,
-            ),
-            base_url=limits.public_url,
-            trust_forwarded=limits.forwarded_headers,
-            mask=masker,
-        )
-    status = InboundStatus(supervisor, settings.client.physical_tenant_id or "default")
-    metrics.watch_inbound(status.figures)
-    metrics.watch_discovery(lambda: _discovered(discovery))
-    return EventFlow(discovery, supervisor, status, ingress)
-
-
-def _discovered(discovery: Discovery) -> dict[str, float]:
-    found = discovery.statistics()
-    return {"hits": found.hits, "misses": found.misses, "publish_failures": found.failures}
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------
