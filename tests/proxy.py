@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
+from tests.real.processes import free_port
+
 Direction = Literal["up", "down"]  # up: from the client to the server; down: back
 
 _CHUNK = 64 * 1024
@@ -102,8 +104,8 @@ class FaultProxy:
     async def accept(self) -> None:
         """Listens (again), on the same port as before."""
         if self._server is None:
+            self.port = self.port or free_port()
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     # ---- forwarding
 

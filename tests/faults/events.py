@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import random
-import socket
 import tempfile
 import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,18 +53,6 @@ def waiting(process_id: str, properties: Mapping[str, str]) -> str:
         top=message("m", f"{process_id}-m", "=id"),
         id_=process_id,
     )
-
-
-def breakable(port: int) -> FaultProxy:
-    """A proxy whose port stays free while it refuses: below the range that the system gives to outgoing connections."""
-    proxy = FaultProxy(port)
-    for number in random.sample(range(18_000, 31_000), 200):
-        with socket.socket() as sock, suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", number))
-            proxy.port = number
-            break
-    return proxy
 
 
 async def deploy(engine: EngineProcess, *models: str) -> None:

@@ -14,7 +14,6 @@ import pytest
 from tests.faults.events import (
     Answer,
     Sender,
-    breakable,
     deploy,
     events_at_work,
     executables,
@@ -48,8 +47,8 @@ async def test_row_24_while_the_engine_is_away_senders_are_asked_to_come_again_a
 ) -> None:
     await deploy(engine, starting("away", hook("away")))
     async with (
-        breakable(engine.grpc_port) as grpc,
-        breakable(engine.http_port) as rest,
+        FaultProxy(engine.grpc_port) as grpc,
+        FaultProxy(engine.http_port) as rest,
         events_at_work(engine, proxy=grpc, rest=rest) as (gateway, posts),
     ):
         before = await posts.each("away", range(20))
@@ -85,8 +84,8 @@ async def test_row_24_connections_that_break_under_load_cost_no_event_and_make_n
 ) -> None:
     await deploy(engine, starting("broken", hook("broken", BY_ID), by_message=True))
     async with (
-        breakable(engine.grpc_port) as grpc,
-        breakable(engine.http_port) as rest,
+        FaultProxy(engine.grpc_port) as grpc,
+        FaultProxy(engine.http_port) as rest,
         events_at_work(engine, proxy=grpc, rest=rest) as (_, posts),
     ):
         sending = asyncio.create_task(_until_taken(posts, "broken", range(150)))
@@ -253,8 +252,8 @@ async def test_row_27_when_the_engine_comes_back_with_other_definitions_they_are
         await deploy(first, starting("old", hook("old")), starting("both", hook("both")))
         await deploy(second, starting("new", hook("new")), starting("both", hook("both")))
         async with (
-            breakable(first.grpc_port) as grpc,
-            breakable(first.http_port) as rest,
+            FaultProxy(first.grpc_port) as grpc,
+            FaultProxy(first.http_port) as rest,
             events_at_work(first, proxy=grpc, rest=rest) as (gateway, posts),
         ):
             await served(gateway, posts, "old", "both")

@@ -1,6 +1,7 @@
 """The real parts as child processes: finds out what is missing, starts them on free ports, ends them by their ids."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -70,10 +71,13 @@ def _script(text: str) -> "subprocess.CompletedProcess[str]":
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A free port below the range that the system gives to outgoing connections: it stays free while nobody listens."""
+    for port in random.sample(range(12_000, 31_000), 200):
+        with socket.socket() as sock, suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
 
 
 @contextmanager
