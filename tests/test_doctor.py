@@ -350,7 +350,7 @@ def printed(report: Report) -> str:
 async def test_the_report_reads_well():
     cluster = Cluster(("p", 1, process("p", task("a", "io.camunda:box:1"), task("[bold]b", "payment", template=None))))
     report = await look(
-        cluster, HTTP, SLACK, settings=settings_of(CAMUNDA_CLIENT_KEEPALIVE="30s", CONNECTOR_X_EXECUTABLE="a:b")
+        cluster, HTTP, SLACK, settings=settings_of(CAMUNDA_CLIENT_KEEPALIVE="30s", APP_INTEGRATIONS_API_KEY="k")
     )
     text = printed(report)
     assert "engine http://localhost:26500 and http://localhost:8080" in text
@@ -358,7 +358,7 @@ async def test_the_report_reads_well():
     assert "camunda.client.keep-alive" in text
     assert "problem job type io.camunda:box:1 has no connector here" in text
     assert "note job type payment has no connector here; used by p v1: [bold]b" in text
-    assert "warning CONNECTOR_X_EXECUTABLE (environment) is ignored" in text
+    assert "warning APP_INTEGRATIONS_API_KEY (environment) is ignored" in text
     assert "no problems found" not in text
 
 

@@ -106,10 +106,15 @@ class Gateway:
 
         return await asyncio.to_thread(ask)
 
-    async def metric(self, name: str) -> float:
-        """The sum of a metric's samples over all labels."""
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples, over all that have these labels."""
         lines = (await self.get("/actuator/prometheus")).decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith((f"{name}{{", f"{name} ")) and all(each in line for each in wanted)
+        )
 
     def text(self) -> str:
         return self.output.read_text(errors="replace")
