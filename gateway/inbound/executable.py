@@ -319,9 +319,8 @@ class Executable:
         if task is not None:
             task.cancel()
             _, late = await asyncio.wait({task}, timeout=grace)
-            for _ in range(
-                _ABORTS if late else 0
-            ):  # a second one ends the wait for events under way; some clean up in steps
+            aborts = _ABORTS if late else 0
+            for _ in range(aborts):  # a second one ends the wait for events under way; some clean up in steps
                 task.cancel()
                 _, late = await asyncio.wait({task}, timeout=min(grace, _ABORT_SECONDS) / _ABORTS)
                 if not late:
